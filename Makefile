@@ -1,0 +1,90 @@
+# Everything happens in .venv/, made with $(PYTHON); each target sets up what it needs first, and set-up is
+# skipped while neither the pins nor pyproject.toml change. Nothing else has to be installed by hand.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:
+	@echo 'make demo    run the demo program on embedded defaults'
+	@echo 'make test    run the tests (PYTEST_ARGS="-k name" narrows them)'
+	@echo 'make check   format, lint, types, layering, exports, tests: is it good?'
+	@echo 'make cover   the tests, with branch coverage'
+	@echo 'make bench   run the benchmarks'
+	@echo 'make docs    build the documentation into build/docs'
+	@echo 'make setup   only set up .venv for all of the above'
+	@echo 'make pins    recompile requirements/ from pyproject.toml'
+	@echo 'make clean   remove .venv and everything built'
+
+# -- set-up -------------------------------------------------------------------------------------------------
+# Two steps, because the demo and the benchmarks need a tenth of what the checks need.
+
+.PHONY: setup
+setup: .venv/.dev
+
+.venv/.run: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo '$(PYTHON) is not Python 3.11 or later; name one that is: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo '$(PYTHON) has no venv module; install it (Debian and Ubuntu: python3-venv)' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo 'making .venv'; $(PYTHON) -m venv --clear .venv; }
+	@echo 'installing requirements/run.txt and the project'
+	@$(PIP_INSTALL) --require-hashes -r requirements/run.txt
+	@$(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.run
+	@echo 'installing requirements/dev.txt'
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# -- use ----------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/.run
+	@$(BIN)/trioworker demo
+
+.PHONY: test
+test: .venv/.dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: .venv/.dev
+	@MAKE='$(MAKE)' $(BIN)/python tools/check.py
+
+.PHONY: cover
+cover: .venv/.dev
+	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage report
+
+.PHONY: bench
+bench: .venv/.run
+	@$(BIN)/python -m benchmarks
+
+.PHONY: docs
+docs: .venv/.dev
+	@$(BIN)/python -m sphinx -q -n -W --keep-going -d build/doctrees docs build/docs
+	@echo 'built build/docs/index.html'
+
+# -- upkeep -------------------------------------------------------------------------------------------------
+# From the dependency lists in pyproject.toml, so that nothing is listed twice. The files name versions and hashes
+# only: where packages come from is the business of the machine that installs them. An existing pin is kept while
+# it fits; PINS_ARGS=--upgrade renews all of them.
+
+PINS_ARGS ?=
+COMPILE := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(PINS_ARGS) pyproject.toml --extra all
+
+.PHONY: pins
+pins: .venv/.dev
+	$(COMPILE) --group build --group bench -o requirements/run.txt
+	$(COMPILE) --group dev --group docs --group bench -c requirements/run.txt -o requirements/dev.txt
+
+.PHONY: clean
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
