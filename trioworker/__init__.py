@@ -23,3 +23,5 @@ exported from the package that holds it.
 
 # The one place that has the version: the build reads it here, and importing needs no metadata.
 __version__ = "0.1.0"
+
+__all__: list[str] = []

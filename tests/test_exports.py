@@ -1,0 +1,68 @@
+"""What is public, by name. Adding or removing a name is a visible change to this file.
+
+Under each name stands the object itself, so that these hold of all of them: it says that it lives
+where users import it from, and a concrete class is closed.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+# One line per name, sorted, as in the module's `__all__`.
+PUBLIC: dict[str, list[str]] = {
+    "trioworker": [],
+}
+
+# Concrete classes that are meant to be subclassed, each with its reason. Protocols and exceptions
+# need no entry.
+OPEN: dict[str, str] = {}
+
+
+def exported(kind: Callable[[object], bool]) -> list[tuple[str, str]]:
+    return [
+        (module, name)
+        for module, names in PUBLIC.items()
+        for name in names
+        if kind(getattr(importlib.import_module(module), name, None))
+    ]
+
+
+@pytest.mark.parametrize("module_name, names", PUBLIC.items(), ids=PUBLIC)
+def test_all_is_sorted_and_complete(module_name: str, names: list[str]) -> None:
+    module = importlib.import_module(module_name)
+
+    assert module.__all__ == sorted(names)
+
+
+@pytest.mark.parametrize("module_name", PUBLIC)
+def test_what_looks_public_is_in_all(module_name: str) -> None:
+    """Save modules: a sub-package is public by being importable."""
+    module = importlib.import_module(module_name)
+    looks_public = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+
+    assert looks_public <= set(module.__all__)
+
+
+@pytest.mark.parametrize(
+    "module_name, name",
+    exported(lambda value: inspect.isclass(value) or inspect.isroutine(value)),
+)
+def test_an_object_says_it_lives_where_it_is_imported_from(module_name: str, name: str) -> None:
+    value = getattr(importlib.import_module(module_name), name)
+
+    assert f"{value.__module__}.{value.__qualname__}" == f"{module_name}.{name}"
+
+
+@pytest.mark.parametrize("module_name, name", exported(inspect.isclass))
+def test_a_concrete_class_is_final(module_name: str, name: str) -> None:
+    value = getattr(importlib.import_module(module_name), name)
+    # typing.is_protocol() says the same from Python 3.13 on.
+    open_by_nature = issubclass(value, BaseException) or getattr(value, "_is_protocol", False)
+
+    assert open_by_nature or f"{module_name}.{name}" in OPEN or hasattr(value, "__final__")
