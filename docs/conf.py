@@ -90,6 +90,7 @@ def resolve_private(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     for package in ["trioworker", "trioworker.dependency", "trioworker.testing"]:
-        if importlib.util.find_spec(package):
+        found = importlib.util.find_spec(package)
+        if found and found.origin:  # which a folder without an __init__.py has not
             merge_sources(package)
     app.connect("missing-reference", resolve_private)
