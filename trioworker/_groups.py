@@ -1,0 +1,138 @@
+"""Reading exception groups: their leaves, what is left of them, and what else went wrong.
+
+Pure functions; what counts as *noise* (in Trio: ``Cancelled``) is the caller's to say.
+
+An error that crosses a Trio nursery comes out wrapped in a group of Trio's own making. Users did
+not write that group, so a group of one is unwrapped; a group that the program raised itself is part
+of its meaning and stays. Trio gives no mark to tell them apart but the message, so the message is
+what we look at (``tests/test_groups.py`` fails loudly if Trio changes it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+NURSERY_MESSAGE = "Exceptions from Trio nursery"
+"""The message of the groups that ``trio.open_nursery()`` raises (Trio 0.22 to 0.35)."""
+
+MAX_NOTES = 3
+MAX_NOTE_LENGTH = 200
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of a group that are no groups, depth first; of another, itself."""
+    pending = [exc]
+    while pending:
+        exc = pending.pop()
+        if isinstance(exc, BaseExceptionGroup):
+            pending.extend(reversed(exc.exceptions))
+        else:
+            yield exc
+
+
+def reduced(exc: BaseException, is_noise: Callable[[BaseException], bool]) -> BaseException | None:
+    """Return what is real in `exc`: without noise, and without a nursery's group around one error.
+
+    - nothing but noise: ``None``;
+    - no noise and nothing to unwrap: `exc` itself, the same object;
+    - a group of which something is left: a group of the same kind around the rest, which keeps
+      traceback, cause, context and notes (``BaseExceptionGroup.derive``).
+    """
+    if not isinstance(exc, BaseExceptionGroup):
+        return None if is_noise(exc) else exc
+    kept = [real for child in exc.exceptions if (real := reduced(child, is_noise)) is not None]
+    if not kept:
+        return None
+    if len(kept) == 1 and exc.message == NURSERY_MESSAGE:
+        return kept[0]
+    if len(kept) == len(exc.exceptions) and all(map(_is, kept, exc.exceptions)):
+        return exc
+    return _derived(exc, kept)
+
+
+def only(exc: BaseException, is_wanted: Callable[[BaseException], bool]) -> BaseException | None:
+    """Return the part of `exc` whose leaves are wanted, in its groups, or ``None``."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc if is_wanted(exc) else None
+    kept = [part for child in exc.exceptions if (part := only(child, is_wanted)) is not None]
+    if len(kept) == len(exc.exceptions) and all(map(_is, kept, exc.exceptions)):
+        return exc
+    return _derived(exc, kept) if kept else None
+
+
+def describe(exc: BaseException) -> str:
+    """Say `exc` in one line of at most 200 characters: a group by its leaves; never raises."""
+    text = "; ".join(_describe_leaf(leaf) for leaf in leaves(exc))
+    if len(text) > MAX_NOTE_LENGTH:
+        text = text[: MAX_NOTE_LENGTH - 1] + "…"
+    return text
+
+
+def attach(reason: BaseException, others: Iterable[BaseException], uncounted: int = 0) -> None:
+    """Add `others` to `reason` as notes: at most three lines, none twice, none already there.
+
+    Args:
+        reason: the exception that will be raised.
+        others: what went wrong beside it.
+        uncounted: how many more there were that nobody kept.
+    """
+    noted: set[object] = set(getattr(reason, "__notes__", ()))
+    lines = dict.fromkeys(f"also: {describe(other)}" for other in others)
+    fresh = [line for line in lines if line not in noted]
+    if len(fresh) + bool(uncounted) > MAX_NOTES:
+        uncounted += len(fresh) - (MAX_NOTES - 1)
+        del fresh[MAX_NOTES - 1 :]
+    if uncounted:
+        fresh.append(f"also: {uncounted} more")
+    try:
+        for line in fresh:
+            reason.add_note(line)
+    except TypeError:
+        # The program replaced __notes__ by something that is no list: its notes are its own.
+        pass
+
+
+def raise_unchanged(exc: BaseException, traceback: TracebackType | None = None) -> NoReturn:
+    """Raise `exc` with the context it has, not with what is being handled where this is called.
+
+    Args:
+        exc: what to raise; for its context, the history of the error counts and not the observer's.
+        traceback: where its traceback begins; the one it has, by default. Giving the same to every
+            observer keeps it from growing.
+    """
+    context = exc.__context__
+    try:
+        raise exc.with_traceback(traceback or exc.__traceback__)
+    finally:
+        exc.__context__ = context
+        del exc, context, traceback  # a frame in a traceback must not hold the traceback
+
+
+def _describe_leaf(exc: BaseException) -> str:
+    try:
+        text = " ".join(str(exc).split())
+    except Exception:  # noqa: BLE001 - __str__ is foreign code, and a message must not fail
+        text = "<its message cannot be shown>"
+    name = type(exc).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _derived(
+    group: BaseExceptionGroup[BaseException], parts: list[BaseException]
+) -> BaseExceptionGroup[BaseException]:
+    new = group.derive(parts)
+    new.__traceback__ = group.__traceback__
+    new.__cause__ = group.__cause__
+    new.__context__ = group.__context__
+    new.__suppress_context__ = group.__suppress_context__
+    for note in getattr(group, "__notes__", ()):
+        new.add_note(note)
+    return new

@@ -1,0 +1,59 @@
+"""How things tell their state: plain frozen data, for people, pages and logs.
+
+Every ``report()`` of ours is sync, cheap, never raises and returns plain data. It is polite to have
+one; nothing may ever depend on what it says.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Anything that can say how it is."""
+
+    def report(self) -> object:
+        """Return plain data about the present state. Sync, quick, without side effects."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class TombReport:
+    """How one life stands, or how it ended."""
+
+    name: str
+    """Whose life it is: the worker's name, or its task's."""
+    state: str
+    """``alive``, ``dying`` or ``dead``."""
+    reason: str | None
+    """Why it is dying or dead, in one line; ``None`` for a clean end."""
+    suppressed: tuple[str, ...]
+    """What else went wrong, a line each, at most 16."""
+    uncounted: int
+    """How many more errors there were that were only counted."""
+    cancelled: bool
+    """Whether it died because a scope around it was cancelled, without a reason of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class CatacombReport:
+    """How a catacomb stands, and its children."""
+
+    tomb: TombReport
+    """The catacomb's own life."""
+    children: tuple[object, ...]
+    """Each child's own ``report()``, or its name if it has none."""
+
+
+def report_of(thing: object, name: str) -> object:
+    """Return `thing`'s own report, or `name` if it has none; a failing one says so in a line."""
+    report = getattr(thing, "report", None)
+    if not callable(report):
+        return name
+    try:
+        return report()
+    except Exception as exc:  # noqa: BLE001 - report() is foreign code, and a report never raises
+        return f"{name}: report() raised {type(exc).__name__}"
