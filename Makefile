@@ -60,6 +60,7 @@ check: .venv/.dev
 .PHONY: cover
 cover: .venv/.dev
 	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
 .PHONY: bench
@@ -87,4 +88,4 @@ pins: .venv/.dev
 
 .PHONY: clean
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov

@@ -14,8 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-PYTHON = sys.executable
-PYTEST = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+# Tools that look for a Python of their own, as pyright does, find ours first; and the make inside
+# is a plain one, whatever flags the outer one was given.
+ENVIRON = {
+    **{name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+    "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+}
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 # benchmarks/ and tools/ are checked like the package and its tests, as soon as they are there.
 SOURCES = [
@@ -37,7 +42,9 @@ TESTS = [os.environ.get("MAKE", "make"), "--no-print-directory", "test"]
 def run(name: str, command: list[str | Path]) -> bool:
     """Run one stage; print its output in one piece, and only if it failed."""
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRON, check=False, capture_output=True, text=True
+    )
     return report(name, began, done.returncode, done.stdout + done.stderr)
 
 
@@ -56,7 +63,7 @@ def main() -> int:
         good = list(pool.map(run, READING.keys(), READING.values()))
 
     tests_began = time.perf_counter()
-    code = subprocess.run(TESTS, cwd=ROOT, check=False).returncode
+    code = subprocess.run(TESTS, cwd=ROOT, env=ENVIRON, check=False).returncode
     good.append(report("tests", tests_began, code))
 
     return 0 if report("check", began, int(not all(good))) else 1
