@@ -10,11 +10,11 @@ what we look at (``tests/test_groups.py`` fails loudly if Trio changes it).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
 NURSERY_MESSAGE = "Exceptions from Trio nursery"
 """The message of the groups that ``trio.open_nursery()`` raises (Trio 0.22 to 0.35)."""
@@ -80,7 +80,7 @@ def attach(reason: BaseException, others: Iterable[BaseException], uncounted: in
         others: what went wrong beside it.
         uncounted: how many more there were that nobody kept.
     """
-    noted: set[object] = set(getattr(reason, "__notes__", ()))
+    noted = _notes(reason)
     lines = dict.fromkeys(f"also: {describe(other)}" for other in others)
     fresh = [line for line in lines if line not in noted]
     if len(fresh) + bool(uncounted) > MAX_NOTES:
@@ -88,28 +88,29 @@ def attach(reason: BaseException, others: Iterable[BaseException], uncounted: in
         del fresh[MAX_NOTES - 1 :]
     if uncounted:
         fresh.append(f"also: {uncounted} more")
-    try:
+    # The program may have replaced __notes__ by something that is no list, or frozen the class: its
+    # notes are its own then, and dying for good must not depend on them.
+    with suppress(Exception):
         for line in fresh:
             reason.add_note(line)
-    except TypeError:
-        # The program replaced __notes__ by something that is no list: its notes are its own.
-        pass
 
 
-def raise_unchanged(exc: BaseException, traceback: TracebackType | None = None) -> NoReturn:
+def raise_unchanged(exc: BaseException) -> NoReturn:
     """Raise `exc` with the context it has, not with what is being handled where this is called.
 
-    Args:
-        exc: what to raise; for its context, the history of the error counts and not the observer's.
-        traceback: where its traceback begins; the one it has, by default. Giving the same to every
-            observer keeps it from growing.
+    The history of the error counts, not the observer's.
     """
     context = exc.__context__
     try:
-        raise exc.with_traceback(traceback or exc.__traceback__)
+        raise exc
     finally:
-        exc.__context__ = context
-        del exc, context, traceback  # a frame in a traceback must not hold the traceback
+        set_context(exc, context)
+        del exc, context  # a frame in a traceback must not hold the traceback
+
+
+def set_context(exc: BaseException, context: BaseException | None) -> None:
+    """Set the context as Python does it: also of an exception whose class is frozen."""
+    object.__setattr__(exc, "__context__", context)
 
 
 def _describe_leaf(exc: BaseException) -> str:
@@ -119,6 +120,11 @@ def _describe_leaf(exc: BaseException) -> str:
         text = "<its message cannot be shown>"
     name = type(exc).__name__
     return f"{name}: {text}" if text else name
+
+
+def _notes(exc: BaseException) -> list[str]:
+    notes = getattr(exc, "__notes__", ())
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _is(a: object, b: object) -> bool:
@@ -133,6 +139,6 @@ def _derived(
     new.__cause__ = group.__cause__
     new.__context__ = group.__context__
     new.__suppress_context__ = group.__suppress_context__
-    for note in getattr(group, "__notes__", ()):
+    for note in _notes(group):
         new.add_note(note)
     return new

@@ -40,7 +40,15 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ._errors import Dying, LifetimeError
-from ._groups import attach, describe, leaves, only, raise_unchanged, reduced
+from ._groups import (
+    attach,
+    describe,
+    leaves,
+    only,
+    raise_unchanged,
+    reduced,
+    set_context,
+)
 from ._report import TombReport
 from ._util import check_reason, check_seconds
 
@@ -115,7 +123,7 @@ class Tomb:
         self._scope = scope
         self._name = self._name or task.name
         if self._state is TombState.DYING:  # killed before it began: grace does not apply
-            scope.cancel(reason=self._story())
+            self._cancel_after(scope, 0)
         return self
 
     @enable_ki_protection
@@ -193,8 +201,8 @@ class Tomb:
                 self._dead = trio.Event()
             await self._dead.wait()
         if self._reason is not None:
-            self._reason.__context__ = self._context
-            raise_unchanged(self._reason, self._traceback)
+            set_context(self._reason, self._context)
+            raise_unchanged(self._reason.with_traceback(self._traceback))
 
     async def wait_dying(self) -> None:
         """Wait until the life is no longer alive, that is dying or dead. A checkpoint."""
@@ -273,7 +281,7 @@ class Tomb:
 
     def _admit(self, exc: BaseException) -> None:
         """Take what is real in `exc` as the reason, or keep it beside the reason."""
-        real = reduced(exc, self._is_noise)
+        real = self.real_part(exc)
         if real is None or real is self._reason:
             return
         if self._reason is None:
@@ -287,11 +295,17 @@ class Tomb:
         if fresh is None:
             return
         if isinstance(self._reason, Exception) and not isinstance(fresh, Exception):
-            fresh, self._reason = self._reason, fresh
-        if len(self._suppressed) < self.MAX_SUPPRESSED:
-            self._suppressed.append(fresh)
+            self._suppressed.insert(0, self._reason)
+            self._reason = fresh
         else:
+            self._suppressed.append(fresh)
+        if len(self._suppressed) > self.MAX_SUPPRESSED:
+            self._suppressed.pop()
             self._uncounted += 1
+
+    def real_part(self, exc: BaseException) -> BaseException | None:
+        """Return what of `exc` can be a reason: nothing of ``Cancelled`` nor of our own `Dying`."""
+        return reduced(exc, self._is_noise)
 
     def _is_noise(self, exc: BaseException) -> bool:
         return isinstance(exc, trio.Cancelled) or (isinstance(exc, Dying) and exc.owner is self)

@@ -48,8 +48,14 @@ class Started(Generic[T]):
 
 
 def name_of(thing: object) -> str:
-    """Return what to call a worker or a function in messages, reports and task names."""
-    name = getattr(thing, "name", None)
+    """Return what to call a worker or a function in messages, reports and task names.
+
+    Never raises: who fails to say its name is called by its type's.
+    """
+    try:
+        name = getattr(thing, "name", None)
+    except Exception:  # noqa: BLE001 - a property is foreign code
+        name = None
     if isinstance(name, str) and name:
         return name
     if isinstance(thing, functools.partial):
