@@ -15,8 +15,9 @@ failing child cannot cut the others' grace short, which a bare nursery would do.
 
 Dying asks every child (``child.kill()``) at once and cancels all when the catacomb's own grace is
 over. A child that comes later is accepted and run all the same, under a cancelled scope: whoever
-waits for it gets an answer. The nursery closes when the body has left and the last child has ended;
-from then on nothing is accepted.
+waits for it gets an answer. That holds until the catacomb is dead. The nursery closes one step
+earlier, when the body has left and the last child has ended; who comes in that step gets a nursery
+of their own, so that "dying" never means accepted here and refused there.
 
 A catacomb is a tool for building a worker, not a worker: give yours one, and let ``kill()`` and
 ``wait()`` pass through.
@@ -27,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from ._errors import LifetimeError
 from ._groups import only, raise_unchanged, reduced
@@ -84,8 +85,7 @@ class Catacomb:
             LifetimeError: it was entered before; nothing changes.
         """
         self._tomb.__enter__()
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
+        await self._open()
         return self
 
     @enable_ki_protection
@@ -98,12 +98,18 @@ class Catacomb:
         leaving = exc
         self.kill(exc)
         self._left = True
-        try:
-            # Without the body's error: it would make the nursery cut the children's grace short.
-            await self._manager.__aexit__(None, None, None)
-        except BaseException as err:  # noqa: BLE001 - the tomb decides what leaves
-            self._tomb.kill(err)
-            leaving = leaving or err
+        while True:
+            try:
+                # Without the body's error: it would make the nursery cut the children's grace.
+                await self._manager.__aexit__(None, None, None)
+            except BaseException as err:  # noqa: BLE001 - the tomb decides what leaves
+                self._tomb.kill(err)
+                leaving = err if leaving is None else leaving
+            if not self._children:
+                break
+            nursery = await self._open()
+            for child in self._children:
+                self._spawn(nursery, child)
         try:
             swallowed = self._tomb.__exit__(exc_type, leaving, traceback)
             if leaving is not None and leaving is not exc and not swallowed:
@@ -133,7 +139,8 @@ class Catacomb:
         It runs in the catacomb, never under the caller's scopes: a caller that is cancelled while
         it waits leaves the worker to the catacomb.
 
-        - It ends cleanly before ``started()``: returns ``None``.
+        - It ends cleanly before ``started()``: returns ``None``, or raises `Dying` if the catacomb
+          has come to an end meanwhile.
         - It fails before ``started()``: that error kills the catacomb and is raised here, the same
           object.
         - The catacomb is dying: waits for the worker's end, then raises its error, else `Dying`.
@@ -144,11 +151,13 @@ class Catacomb:
         """
         child = self._accept(worker, "start")
         await child.status.wait()
+        if child.status.is_set:
+            return child.status.value
         if child.error is not None:
             raise_unchanged(child.error)
-        if not child.status.is_set and self._tomb.is_dying:
+        if self._tomb.is_dying:
             raise self._tomb.refusal()
-        return child.status.value
+        return None
 
     @enable_ki_protection
     def kill(self, reason: BaseException | None = None, *, grace: float | None = None) -> None:
@@ -211,6 +220,13 @@ class Catacomb:
     def __repr__(self) -> str:
         return f"<Catacomb {self.name!r} {self.state}, {len(self._children)} children>"
 
+    async def _open(self) -> trio.Nursery:
+        self._manager = trio.open_nursery()
+        nursery: trio.Nursery = await self._manager.__aenter__()
+        self._nursery = nursery
+        return nursery
+
+    @enable_ki_protection
     def _accept(self, worker: Worker, verb: str) -> _Child:
         if self._nursery is None:
             msg = (
@@ -218,31 +234,35 @@ class Catacomb:
                 f"write 'async with catacomb:' and call {verb}() inside"
             )
             raise LifetimeError(msg)
-        if self._left and not self._children:
-            raise self._tomb.refusal()  # the nursery is closed, or about to be
+        if self._tomb.is_dead:
+            raise self._tomb.refusal()
         child = _Child(worker)
         self._children[child] = None
-        self._nursery.start_soon(self._run_child, child, name=name_of(worker))
+        # With the last task of a block that was left, the nursery has closed: see __aexit__().
+        if not self._left or self._nursery.child_tasks:
+            self._spawn(self._nursery, child)
         if self._tomb.is_dying:
             self._ask(child)
         return child
 
+    def _spawn(self, nursery: trio.Nursery, child: _Child) -> None:
+        nursery.start_soon(self._run_child, child, name=name_of(child.worker))
+
+    @enable_ki_protection
     async def _run_child(self, child: _Child) -> None:
         try:
             if self._tomb.is_dying:
                 # Not every worker remembers a kill() that came before its run(): this ends it.
+                # And it is of no use to start()'s caller, so only its end counts.
                 with trio.CancelScope() as scope:
                     scope.cancel(reason=f"{self.name} is dying")
-                    await child.worker.run(task_status=child.status)
+                    await _live(child.worker, trio.TASK_STATUS_IGNORED)
             else:
-                await child.worker.run(task_status=child.status)
-        except BaseException as exc:
+                await _live(child.worker, child.status)
+        except BaseException as exc:  # noqa: BLE001 - the tomb takes what is real
             child.error = reduced(exc, _is_cancelled)
-            self.kill(exc)
-            if (cancelled := only(exc, _is_cancelled)) is exc:
-                raise
-            if cancelled is not None:
-                raise cancelled from None
+            self.kill(child.error)
+            _pass_on_cancelled(exc)
         finally:
             del self._children[child]
             child.status.give_up()
@@ -250,7 +270,7 @@ class Catacomb:
     def _ask(self, child: _Child) -> None:
         try:
             child.worker.kill()
-        except Exception as exc:  # noqa: BLE001 - foreign code; its error goes where all errors go
+        except BaseException as exc:  # noqa: BLE001 - foreign code; its error goes where all go
             self._tomb.kill(exc)
 
 
@@ -263,6 +283,20 @@ class _Child:
         self.worker = worker
         self.status = Started[Any]()
         self.error: BaseException | None = None
+
+
+@disable_ki_protection
+async def _live(worker: Worker, status: trio.TaskStatus[Any]) -> None:
+    await worker.run(task_status=status)
+
+
+def _pass_on_cancelled(exc: BaseException) -> None:
+    cancelled = only(exc, _is_cancelled)
+    try:
+        if cancelled is not None:
+            raise_unchanged(cancelled)
+    finally:
+        del exc, cancelled  # a frame in a traceback must not hold the traceback
 
 
 def _is_cancelled(exc: BaseException) -> bool:
