@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import trio
 
-from ._groups import reduced
+from ._groups import raise_unchanged, reduced
 from ._util import Started, name_of
 
 if TYPE_CHECKING:
@@ -82,27 +82,35 @@ async def open_worker(worker: W) -> AsyncGenerator[W, None]:
     - The worker fails: the block is cancelled and the worker's error raised, the same object.
     - The block fails: the worker is stopped and the block's error raised.
     - Both fail, of different causes: an ``ExceptionGroup`` of the two.
+    - Cancelled from outside: any of these errors wins over the cancellation, as in a `Tomb`.
     """
     errors: list[BaseException] = []
-    async with trio.open_nursery() as nursery:
-        status = Started[object]()
-        nursery.start_soon(_run, worker, status, errors, nursery.cancel_scope, name=name_of(worker))
-        try:
-            await status.wait()
-            yield worker
-        except BaseException as exc:
-            # A Cancelled that is only the worker's failure coming through is the nursery's to eat.
-            if (real := reduced(exc, _is_cancelled)) is None:
-                raise
+    try:
+        async with trio.open_nursery() as nursery:
+            status = Started[object]()
+            block = nursery.cancel_scope
+            nursery.start_soon(_run, worker, status, errors, block, name=name_of(worker))
+            try:
+                await status.wait()
+                yield worker
+            except BaseException as exc:
+                # A Cancelled that is only the worker's failure coming through: the nursery eats it.
+                if (real := reduced(exc, _is_cancelled)) is None:
+                    raise
+                errors.append(real)
+            finally:
+                worker.kill()
+    except BaseException as exc:
+        if (real := reduced(exc, _is_cancelled)) is not None:
             errors.append(real)
-        finally:
-            worker.kill()
-    distinct = list(dict.fromkeys(errors))
+        elif not errors:
+            raise
+    distinct = list({id(error): error for error in errors}.values())
     if len(distinct) > 1:
         msg = f"{name_of(worker)} failed, and so did the block that used it"
         raise BaseExceptionGroup(msg, distinct)
     for error in distinct:
-        raise error
+        raise_unchanged(error)
 
 
 async def _run(
