@@ -21,7 +21,83 @@ Not every floor is inhabited yet. A module with an underscore is private: what i
 exported from the package that holds it.
 """
 
+from . import dependency as dependency
+from ._catacomb import Catacomb as Catacomb
+from ._errors import (
+    AlreadyExists as AlreadyExists,
+    CycleError as CycleError,
+    Dying as Dying,
+    InternalError as InternalError,
+    LifetimeError as LifetimeError,
+    MisuseError as MisuseError,
+    NotDeclared as NotDeclared,
+    NotFound as NotFound,
+    NotOffered as NotOffered,
+    StartTimeout as StartTimeout,
+    TearDownTimeout as TearDownTimeout,
+    TrioworkerError as TrioworkerError,
+    UnknownInput as UnknownInput,
+    WatcherClosed as WatcherClosed,
+)
+from ._report import (
+    CatacombReport as CatacombReport,
+    Reporter as Reporter,
+    TombReport as TombReport,
+)
+from ._restart import RestartPolicy as RestartPolicy
+from ._tomb import Tomb as Tomb, TombState as TombState
+from ._util import settle_names as _settle_names
+from ._worker import Worker as Worker, open_worker as open_worker, stop as stop
+from .dependency import (
+    Bounce as Bounce,
+    Engine as Engine,
+    EngineConfig as EngineConfig,
+    Getter as Getter,
+    LiveView as LiveView,
+    Manifold as Manifold,
+    Missing as Missing,
+    RetryAfter as RetryAfter,
+    Uninstall as Uninstall,
+)
+
 # The one place that has the version: the build reads it here, and importing needs no metadata.
 __version__ = "0.1.0"
 
-__all__: list[str] = []
+__all__ = [
+    "AlreadyExists",
+    "Bounce",
+    "Catacomb",
+    "CatacombReport",
+    "CycleError",
+    "Dying",
+    "Engine",
+    "EngineConfig",
+    "Getter",
+    "InternalError",
+    "LifetimeError",
+    "LiveView",
+    "Manifold",
+    "Missing",
+    "MisuseError",
+    "NotDeclared",
+    "NotFound",
+    "NotOffered",
+    "Reporter",
+    "RestartPolicy",
+    "RetryAfter",
+    "StartTimeout",
+    "TearDownTimeout",
+    "Tomb",
+    "TombReport",
+    "TombState",
+    "TrioworkerError",
+    "Uninstall",
+    "UnknownInput",
+    "WatcherClosed",
+    "Worker",
+    "dependency",
+    "open_worker",
+    "stop",
+]
+
+_settle_names(__name__, globals())

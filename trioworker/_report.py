@@ -6,7 +6,7 @@ one; nothing may ever depend on what it says.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 import attrs
 
@@ -20,6 +20,7 @@ class Reporter(Protocol):
         ...
 
 
+@final
 @attrs.frozen(kw_only=True)
 class TombReport:
     """How one life stands, or how it ended."""
@@ -38,6 +39,7 @@ class TombReport:
     """Whether it died because a scope around it was cancelled, without a reason of its own."""
 
 
+@final
 @attrs.frozen(kw_only=True)
 class CatacombReport:
     """How a catacomb stands, and its children."""

@@ -1,0 +1,73 @@
+"""What an engine can be told: one frozen config that checks itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, final
+
+import attrs
+
+from .._restart import RestartPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def never(exc: BaseException) -> bool:  # noqa: ARG001 - the signature of is_fatal
+    """Say that no error is fatal: the default, because restarting is what an engine is for."""
+    return False
+
+
+def first(a: BaseException, b: BaseException) -> BaseException:  # noqa: ARG001 - of worst_error
+    """Say that the earlier of two fatal errors is the worse: the default."""
+    return a
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EngineConfig:
+    """How an engine behaves.
+
+    Raises:
+        TypeError, ValueError: a field is not usable; the message names it.
+    """
+
+    name: str = "engine"
+    """What to call it in messages, reports and task names."""
+    restart: RestartPolicy = attrs.field(factory=RestartPolicy)
+    """When to start again what failed; a manifold's own policy replaces it."""
+    is_fatal: Callable[[BaseException], bool] = never
+    """Whether an error stops the engine; asked for each leaf of a group. If it raises, that is
+    fatal."""
+    worst_error: Callable[[BaseException, BaseException], BaseException] = first
+    """Which of two fatal errors ``run()`` and ``wait()`` raise."""
+    filter: Callable[[Exception], BaseException | None] | None = None
+    """Translates what ends a run, after the manifold's own filter; see `Manifold.filter`."""
+    on_failed: Literal["report", "fatal"] = "report"
+    """What a manifold that was restarted too often does: show as failed, or stop the engine."""
+    history: int = 16
+    """How many ends are kept for each manifold."""
+
+    def __attrs_post_init__(self) -> None:
+        # As objects: the annotations are the caller's promise, and this is where it is checked.
+        fields: dict[str, object] = {
+            f.name: getattr(self, f.name) for f in attrs.fields(EngineConfig)
+        }
+        if not isinstance(fields["name"], str) or not self.name:
+            raise TypeError(_wrong("name", "a string that is not empty", self.name))
+        if not isinstance(fields["restart"], RestartPolicy):
+            raise TypeError(_wrong("restart", "a RestartPolicy", self.restart))
+        for name in ("is_fatal", "worst_error"):
+            if not callable(fields[name]):
+                raise TypeError(_wrong(name, "a function", fields[name]))
+        if fields["filter"] is not None and not callable(fields["filter"]):
+            raise TypeError(_wrong("filter", "a function or None", self.filter))
+        if fields["on_failed"] not in ("report", "fatal"):
+            raise ValueError(_wrong("on_failed", '"report" or "fatal"', self.on_failed))
+        if isinstance(fields["history"], bool) or not isinstance(fields["history"], int):
+            raise TypeError(_wrong("history", "a number of ends to keep", self.history))
+        if self.history < 0:
+            raise ValueError(_wrong("history", "at least 0", self.history))
+
+
+def _wrong(field: str, wanted: str, value: object) -> str:
+    return f"EngineConfig({field}=...) must be {wanted}, not {value!r}"

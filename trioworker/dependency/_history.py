@@ -1,0 +1,88 @@
+"""Keeping and logging the ends of runs: each once, at the level it deserves."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .._groups import describe
+from ._node import End, history_of
+from ._states import Event
+from ._verdicts import Kind
+
+if TYPE_CHECKING:
+    from ._node import Node, Run
+
+_LEVELS = {
+    Kind.FATAL: logging.ERROR,
+    Kind.ERROR: logging.ERROR,
+    Kind.DYING: logging.INFO,
+    Kind.UNINSTALL: logging.INFO,
+    Kind.MISSING: logging.INFO,
+    Kind.RETRY: logging.INFO,
+    Kind.BOUNCE: logging.INFO,
+    Kind.RETURNED: logging.DEBUG,
+}
+
+
+def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: int) -> None:
+    """Add the end of `run` to the history of its node, of which the latest `keep` are kept."""
+    node = run.node
+    node.history.append(
+        End(
+            time=now,
+            kind=kind.value,
+            error=None if error is None else describe(error),
+            traceback=() if error is None else history_of(error),
+            cause=run.cause,
+            lasted=now - run.began,
+            was_ready=run.ready is not None,
+        )
+    )
+    if len(node.history) > keep:
+        del node.history[0]
+
+
+def log(  # noqa: PLR0917 - the facts of one line, known in one place
+    logger: logging.Logger,
+    node: Node,
+    kind: Kind,
+    error: BaseException | None,
+    event: Event,
+    delay: float,
+) -> None:
+    """Log how a run of `node` ended and what follows."""
+    level = _LEVELS[kind]
+    if not logger.isEnabledFor(level):
+        return
+    if error is None:
+        logger.log(level, '"%s" manifold returned; %s', node.name, _next(event, delay))
+    else:
+        what = "failed" if level == logging.ERROR else "ended"
+        # An interrupt is raised in the end, and whoever sent it needs no traceback of it.
+        told = error if level == logging.ERROR and isinstance(error, Exception) else None
+        logger.log(
+            level,
+            '"%s" manifold %s: %s; %s',
+            node.name,
+            what,
+            describe(error),
+            _next(event, delay),
+            exc_info=told,
+        )
+
+
+def _next(event: Event, delay: float) -> str:
+    if event is Event.LATER:
+        return f"it starts again in {delay:.3g} s"
+    return _NEXT[event]
+
+
+_NEXT = {
+    Event.AGAIN: "it starts again when its inputs allow",
+    Event.RETURN: "it is done",
+    Event.GIVE_UP: "it was restarted too often and stays failed",
+    Event.HOLD: "it is held",
+    Event.SHUT_DOWN: "the engine is stopping",
+    Event.REMOVE: "it is uninstalled",
+}

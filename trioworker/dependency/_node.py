@@ -1,0 +1,233 @@
+"""The plain data that the engine's transitions work on: a node for each name, a run for each start.
+
+Only the engine changes them. Reports and explanations read them. They import no trio: the nursery
+and the timers in them are only carried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+
+from ._states import Intention, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType, TracebackType
+
+    import trio
+    from trio_util import AsyncValue
+
+    from .._restart import Restarts
+    from ._manifold import Manifold
+    from ._timers import Timer
+
+
+@final
+class End(NamedTuple):
+    """How one run of a manifold ended."""
+
+    time: float
+    """When, on Trio's clock."""
+    kind: str
+    """``returned``, ``error``, ``fatal``, ``dying``, or a verdict: ``bounce``, ``missing``, ..."""
+    error: str | None
+    """What left the run, in one line."""
+    traceback: tuple[str, ...]
+    """Where the error came from, outermost first, each as ``file:line in function``."""
+    cause: str | None
+    """Why the engine stopped it; ``None`` if it ended by itself."""
+    lasted: float
+    """Seconds from its start."""
+    was_ready: bool
+    """Whether it had called ``started()``."""
+
+
+@final
+class Node:
+    """One name: its manifold, where it stands, who needs whom.
+
+    A name that somebody depends on has a node even if it is not installed (`State.ABSENT`).
+    """
+
+    __slots__ = (
+        "changed",
+        "delay",
+        "ends",
+        "farewell",
+        "history",
+        "intention",
+        "live",
+        "live_by",
+        "manifold",
+        "missing",
+        "name",
+        "optional",
+        "optional_by",
+        "output",
+        "required",
+        "required_by",
+        "restarts",
+        "run",
+        "since",
+        "starts",
+        "state",
+        "unready",
+        "users",
+        "why",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.farewell: str | None = None  # why it was uninstalled, for those who still depend on it
+        self.output: AsyncValue[Run | None] | None = None  # made by the first live reader
+        # Who declares us, by how. Made with the first, because most have none.
+        self.required_by: dict[Node, None] | None = None
+        self.optional_by: dict[Node, None] | None = None
+        self.live_by: dict[Node, None] | None = None
+        # Runs that began with our output and have not ended, stuck ones aside.
+        self.users = 0
+        self.state = State.ABSENT
+        self.since = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything but the name and its dependents: a new life may begin under it."""
+        self.manifold: Manifold | None = None
+        self.intention = Intention.AGAIN
+        self.required: tuple[Node, ...] = ()
+        self.optional: tuple[Node, ...] = ()
+        self.live: tuple[Node, ...] = ()
+        self.unready = 0  # required inputs that are not started
+        self.changed = False  # whether any input changed since our latest run began
+        self.run: Run | None = None
+        self.missing: str | None = None  # the verdict that makes us wait for a change
+        self.delay: Timer | None = None
+        self.why: str | None = None  # what the delay, or having failed, is due to
+        self.starts = 0
+        self.ends = 0
+        self.restarts: Restarts | None = None  # made with the first error
+        self.history: list[End] = []  # the latest ends; short, and smaller than a deque
+
+    def inputs(self) -> Iterator[Node]:
+        """Those we wait for: the edges that must not form a cycle."""
+        yield from self.required
+        yield from self.optional
+
+    def dependents(self) -> Iterator[Node]:
+        """Those who wait for us, required and optional."""
+        yield from self.required_by or ()
+        yield from self.optional_by or ()
+
+    def readers(self) -> Iterator[Node]:
+        """Everybody who declares us, in whatever way."""
+        yield from self.dependents()
+        yield from self.live_by or ()
+
+
+class Readiness(Protocol):
+    """Who is told that a run is ready: the engine."""
+
+    def __call__(self, run: Run, value: object) -> None: ...
+
+
+@final
+class Run:
+    """One start of a manifold, to its end; the start function gets it as ``task_status``."""
+
+    __slots__ = (
+        "ask_error",
+        "began",
+        "cancelled",
+        "cause",
+        "is_over",
+        "late",
+        "node",
+        "nursery",
+        "on_ready",
+        "place",
+        "planned",
+        "ready",
+        "said",
+        "scope",
+        "soft",
+        "stopping",
+        "stuck",
+        "timer",
+        "uses",
+        "value",
+    )
+
+    def __init__(
+        self, node: Node, began: float, uses: tuple[Node, ...], on_ready: Readiness
+    ) -> None:
+        self.node = node
+        self.began = began
+        self.uses = uses  # the inputs whose output it began with
+        self.on_ready = on_ready
+        self.nursery: trio.Nursery | None = None  # None until its task has begun
+        self.scope: trio.CancelScope | None = None  # around the start function
+        self.said = False  # whether started() was called
+        self.ready: float | None = None  # since when its output can be had
+        self.value: Any = None
+        self.planned = False  # whether the engine wanted the end
+        self.cause: str | None = None  # of the planned stop
+        self.stopping: trio.Event | None = None  # made by the first who waits
+        self.soft = False  # asked, and not cancelled yet
+        self.cancelled = False
+        self.late = False  # start_timeout passed
+        self.place: str | None = None  # where it was when it was cancelled for being late
+        self.ask_error: Exception | None = None
+        self.stuck: tuple[str, ...] | None = None  # where it stands, once stop_timeout passed
+        self.timer: Timer | None = None  # for the start time-out, grace, or stop time-out
+        self.is_over = False
+
+    def started(self, value: object = None) -> None:
+        """Say that the worker can be used, and that `value` is its output.
+
+        Raises:
+            RuntimeError: the second time.
+        """
+        self.on_ready(self, value)
+
+
+def place(frames: list[tuple[FrameType, int]]) -> str:
+    """Say where somebody stands: the innermost of `frames` that is not Trio's own machinery."""
+    if not frames:
+        return "an unknown place"
+    for frame, line in reversed(frames):
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("trio.", "outcome.")):
+            return _show(frame, line)
+    return _show(*frames[-1])
+
+
+def stack_of(run: Run) -> tuple[str, ...]:
+    """Say where the task of `run` stands, outermost frame first."""
+    return tuple(_show(frame, line) for frame, line in task_frames(run))
+
+
+def task_frames(run: Run) -> list[tuple[FrameType, int]]:
+    """Return the frames of the start function's task, outermost first."""
+    if run.nursery is None:
+        return []
+    return list(run.nursery.parent_task.iter_await_frames())
+
+
+def frames_of(exc: BaseException | None) -> list[tuple[FrameType, int]]:
+    """Return the frames of the traceback of `exc`, outermost first."""
+    frames: list[tuple[FrameType, int]] = []
+    traceback: TracebackType | None = None if exc is None else exc.__traceback__
+    while traceback is not None:
+        frames.append((traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return frames
+
+
+def history_of(exc: BaseException | None) -> tuple[str, ...]:
+    """Return the traceback of `exc` as text, so that keeping it keeps no frame alive."""
+    return tuple(_show(frame, line) for frame, line in frames_of(exc))
+
+
+def _show(frame: FrameType, line: int) -> str:
+    code = frame.f_code
+    return f"{code.co_filename}:{line} in {code.co_name}"

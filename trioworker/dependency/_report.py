@@ -1,0 +1,122 @@
+"""The state of an engine as plain frozen data. Pure functions over the engine's nodes.
+
+Workers are asked for their own reports here, after and outside the engine's bookkeeping, and within
+a time that is bounded for all of them together: a slow ``report()`` costs the others theirs, never
+the engine its pace.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from .._report import TombReport, report_of
+from ._states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._node import End, Node
+
+WORKERS_TIME = 0.05
+"""Seconds that the workers' own reports may take together; each is asked before it is over."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ManifoldReport:
+    """How one manifold stands."""
+
+    name: str
+    state: str
+    """One of `State`, by its name."""
+    since: float
+    """Seconds that it has been in this state."""
+    inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    live: tuple[str, ...]
+    """The names of the manifolds that it depends on, in the three ways."""
+    roles: Mapping[str, str]
+    """Role to name, where they differ."""
+    waiting_for: tuple[str, ...]
+    """Its required inputs that are not started."""
+    starts: int
+    ends: int
+    failures: int
+    """Errors in a row, as far as the backoff counts them."""
+    retry_in: float | None
+    """Seconds until its delay is over."""
+    why: str | None
+    """What its delay, its wait for a change or its failure is due to."""
+    stop_cause: str | None
+    """Why it is being stopped."""
+    stuck: tuple[str, ...] | None
+    """Where it stands, outermost frame first, if it does not end although it was cancelled."""
+    history: tuple[End, ...]
+    """Its latest ends, oldest first."""
+    worker: object
+    """The started value's own ``report()``, if it has one."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EngineReport:
+    """How an engine stands, and all its manifolds."""
+
+    name: str
+    tomb: TombReport
+    """The engine's own life."""
+    manifolds: Mapping[str, ManifoldReport]
+    """By name, in the order of installation."""
+
+
+def engine_report(
+    name: str,
+    tomb: TombReport,
+    nodes: list[Node],
+    now: float,
+    clock: Callable[[], float],
+) -> EngineReport:
+    """Return the report of an engine with `nodes`.
+
+    Args:
+        name: the engine's.
+        tomb: the report of the engine's own life.
+        nodes: what is installed.
+        now: the present time of the engine.
+        clock: seconds of real time, to bound what the workers take.
+    """
+    end = clock() + WORKERS_TIME
+    reports = {node.name: _manifold_report(node, now, ask=clock() < end) for node in nodes}
+    return EngineReport(name=name, tomb=tomb, manifolds=reports)
+
+
+def _manifold_report(node: Node, now: float, *, ask: bool) -> ManifoldReport:
+    run = node.run
+    return ManifoldReport(
+        name=node.name,
+        state=str(node.state),
+        since=now - node.since,
+        inputs=tuple(other.name for other in node.required),
+        optional=tuple(other.name for other in node.optional),
+        live=tuple(other.name for other in node.live),
+        roles={} if node.manifold is None else dict(node.manifold.bindings),
+        waiting_for=tuple(o.name for o in node.required if o.state is not State.STARTED),
+        starts=node.starts,
+        ends=node.ends,
+        failures=0 if node.restarts is None else node.restarts.failures,
+        retry_in=None if node.delay is None else max(0.0, node.delay.when - now),
+        why=node.missing or node.why,
+        stop_cause=None if run is None else run.cause,
+        stuck=None if run is None else run.stuck,
+        history=tuple(node.history),
+        worker=_worker_report(node, ask=ask),
+    )
+
+
+def _worker_report(node: Node, *, ask: bool) -> object:
+    run = node.run
+    if run is None or run.ready is None or not hasattr(run.value, "report"):
+        return None
+    return report_of(run.value, node.name) if ask else "not asked: the others took too long"

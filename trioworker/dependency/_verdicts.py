@@ -1,0 +1,108 @@
+"""What a start function can say about its own future.
+
+A verdict is no fault: it is an instruction to the engine, raised by a start function or produced by
+a manifold's ``filter``, so that a worker raises its own domain's errors and knows no engine.
+
+`judged` reads a verdict off what left a run: the exception itself or a leaf of a group.
+``__cause__`` and ``__context__`` are never searched: a deliberate error must not become a silent
+wait because of what it was raised from. In a group an error outranks every verdict, and of several
+verdicts the one that leaves least running wins.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import final
+
+from .._errors import Dying
+from .._groups import leaves
+
+
+class Verdict(Exception):
+    """The base of the four; not to be raised itself."""
+
+
+@final
+class Bounce(Verdict):
+    """Restart me now (after ``bounce_delay``, so that a bouncing worker does not spin)."""
+
+
+@final
+class Missing(Verdict):
+    """I cannot run until one of my inputs changes."""
+
+
+@final
+class RetryAfter(Verdict):
+    """Start me again after `seconds`.
+
+    Raises:
+        ValueError: `seconds` is negative, NaN or infinite.
+    """
+
+    def __init__(self, seconds: float, *why: object) -> None:
+        if not 0 <= seconds < math.inf:
+            msg = f"RetryAfter(seconds): seconds must be at least 0 and finite, not {seconds!r}"
+            raise ValueError(msg)
+        super().__init__(*why)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        why = super().__str__()
+        return f"in {self.seconds:g} s" + (f": {why}" if why else "")
+
+
+@final
+class Uninstall(Verdict):
+    """Remove me for good."""
+
+
+@final
+class Kind(enum.Enum):
+    """How a run ended, in the order of precedence within a group."""
+
+    FATAL = "fatal"
+    """A `KeyboardInterrupt`, `SystemExit` or other non-``Exception``; or ``is_fatal`` said so."""
+    ERROR = "error"
+    DYING = "dying"
+    """Only refusals of somebody else who is dying: no fault of ours."""
+    UNINSTALL = "uninstall"
+    MISSING = "missing"
+    RETRY = "retry"
+    BOUNCE = "bounce"
+    RETURNED = "returned"
+    """Without an error."""
+
+
+_VERDICTS = (
+    (Uninstall, Kind.UNINSTALL),
+    (Missing, Kind.MISSING),
+    (RetryAfter, Kind.RETRY),
+    (Bounce, Kind.BOUNCE),
+)
+
+
+def judged(exc: BaseException | None) -> tuple[Kind, BaseException | None]:
+    """Return what `exc` says about its run, and the leaf that says it.
+
+    `exc` has no ``Cancelled`` in it. Whether an error is fatal beyond the non-``Exception``s is the
+    engine's to ask.
+    """
+    if exc is None:
+        return Kind.RETURNED, None
+    found = list(leaves(exc))
+    for leaf in found:
+        if not isinstance(leaf, Exception):
+            return Kind.FATAL, leaf
+    for leaf in found:
+        if not isinstance(leaf, (Verdict, Dying)):
+            return Kind.ERROR, leaf
+    for leaf in found:
+        if isinstance(leaf, Dying):
+            return Kind.DYING, leaf
+    for verdict, kind in _VERDICTS:
+        for leaf in found:
+            if isinstance(leaf, verdict):
+                return kind, leaf
+    return Kind.ERROR, found[0]
