@@ -1175,12 +1175,13 @@ def test_c6_accepting_and_reaping_are_protected_against_keyboard_interrupt(funct
         async def main(
             catacomb: Catacomb = catacomb, child: Lives = child, trace: Any = trace
         ) -> None:
+            others = sys.gettrace()  # a debugger's, or coverage's
             sys.settrace(trace)
             try:
                 async with catacomb:
                     await catacomb.start(child)
             finally:
-                sys.settrace(None)
+                sys.settrace(others)
 
         outcome: BaseException | None = None
         try:
