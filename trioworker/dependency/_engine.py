@@ -1,11 +1,12 @@
 """The engine: applies the table of states, and runs the tasks.
 
-**How it is built.** One task for each run of a manifold. In it one nursery, for the run's helpers,
-and one cancel scope, its stop button, in which the start function runs inline. Around all runs the
-engine's own nursery, shielded; outside the shield one watcher task that feels a cancellation from
-outside. One more task fires the timers. There is no loop that decides: a transition is a plain sync
-function on plain data (`Node`, `Run`), called from ``started()``, from the end of a run, from a
-verb, or from a timer. Between two awaits nothing else runs, so there are no locks and no messages.
+**How it is built.** One task for each run of a manifold. In it one cancel scope, the run's stop
+button, in which the start function runs inline; a nursery only for a run that starts helpers
+(`_helpers.py`). Around all runs the engine's own nursery, shielded; outside the shield one watcher
+task that feels a cancellation from outside. One more task fires the timers. There is no loop that
+decides: a transition is a plain sync function on plain data (`Node`, `Run`), called from
+``started()``, from the end of a run, from a verb, or from a timer. Between two awaits nothing else
+runs, so there are no locks and no messages.
 
 **What a transition does.** `_move` changes the state by the table and tells the neighbours: an
 output came or went, a busy manifold came to rest. Three counters make that O(degree): how many
@@ -44,6 +45,7 @@ from ._config import EngineConfig
 from ._explain import Explanation, explained
 from ._getter import RunGetter
 from ._graph import reached
+from ._helpers import Helpers
 from ._history import log, record
 from ._judge import judge, worst
 from ._manifold import Manifold, endless
@@ -88,7 +90,7 @@ class Engine:
         # The tomb never cancels us: dying means draining, and the last end is the end.
         self._tomb = Tomb(grace=math.inf, name=self._config.name)
         self._registry = Registry(self._config.name)
-        self._nursery: trio.Nursery | None = None
+        self._nursery: Any = None  # the runs', once run() has opened it
         self._timers = Timers()
         self._observers = Observers()
         self._is_open = False  # runs may be started
@@ -326,26 +328,30 @@ class Engine:
 
     async def _live(self, run: Run) -> None:
         """Be the task of one run, from its start to its end."""
+        run.task = trio.lowlevel.current_task()
+        leaving: BaseException | None = None
         try:
             if not run.cancelled:
-                # The scope inside the nursery: a plain stop then leaves the nursery undisturbed,
-                # which saves a fifth of its cost against cancelling the nursery itself.
-                async with trio.open_nursery() as run.nursery:
-                    with trio.CancelScope() as run.scope:
-                        try:
-                            await self._begin(run)
-                        except BaseException as exc:
-                            if run.late or not run.cancelled:
-                                self._fall(run, exc)
-                            raise
-        except BaseException as exc:
-            if self._end(run, exc) is exc:
-                raise
-        else:
-            self._end(run, None)
+                with trio.CancelScope() as run.scope:
+                    try:
+                        await self._begin(run)
+                    except BaseException as exc:
+                        if run.late or not run.cancelled:
+                            self._fall(run, exc)
+                        raise
+        except BaseException as exc:  # noqa: BLE001 - judged below, or raised again
+            leaving = exc
+        try:
+            if run.helpers is not None:
+                leaving = await run.helpers.join(leaving)
+            cancelled = self._end(run, leaving)
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            leaving = cancelled = None  # their tracebacks hold this frame
 
     def _begin(self, run: Run) -> Awaitable[object]:
-        manifold = cast("Manifold", run.node.manifold)
+        manifold = run.manifold
         get = RunGetter(run, self._start_helper)
         awaitable: Any = manifold.start(get, task_status=run)
         if not inspect.isawaitable(awaitable):
@@ -363,10 +369,12 @@ class Engine:
         args: tuple[Any, ...],
         name: object,
     ) -> None:
-        nursery = cast("trio.Nursery", run.nursery)
-        if run.cancelled:
-            nursery.cancel_scope.cancel(reason=f'"{run.node.name}" is stopping: {run.cause}')
-        nursery.start_soon(self._help, run, async_fn, args, name=name or async_fn)
+        if run.helpers is None:
+            run.helpers = Helpers()
+            if run.cancelled:
+                run.helpers.cancel(_story(run))
+            self._nursery.start_soon(run.helpers.run, name=f"{run.node.name}: helpers")
+        run.helpers.start_soon(self._help, run, async_fn, args, name=name or async_fn)
 
     async def _help(
         self, run: Run, async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
@@ -374,7 +382,9 @@ class Engine:
         try:
             await async_fn(*args)
         except BaseException as exc:
-            self._fall(run, exc)
+            if not isinstance(exc, trio.Cancelled):
+                self._fall(run, exc)
+                cast("trio.CancelScope", run.scope).cancel(reason="a helper has failed")
             raise
 
     # -- transitions: sync, on plain data ---------------------------------------------------------
@@ -486,12 +496,12 @@ class Engine:
         )
 
     def _start(self, node: Node) -> None:
-        manifold = cast("Manifold", node.manifold)
+        manifold = cast("Manifold", node.manifold)  # what is installed has one
         uses = node.required
         if node.optional:
             uses = (*uses, *(o for o in node.optional if o.state is State.STARTED))
         now = self._now()
-        run = Run(node, now, uses, self._ready)
+        run = Run(node, manifold, now, uses, self._ready)
         for used in uses:
             used.users += 1
         node.run = run
@@ -502,7 +512,7 @@ class Engine:
             when = now + cast("float", manifold.start_timeout)
             run.timer = self._timers.add(when, self._too_late, run)
         self._move(node, Event.START, now)
-        cast("trio.Nursery", self._nursery).start_soon(self._live, run, name=node.name)
+        self._nursery.start_soon(self._live, run, name=node.name)
 
     @enable_ki_protection
     def _ready(self, run: Run, value: object) -> None:
@@ -568,7 +578,7 @@ class Engine:
 
     def _stop_run(self, run: Run, now: float) -> None:
         """Nobody uses `run` any more: ask it, and cancel it when its grace is over."""
-        node, manifold = run.node, cast("Manifold", run.node.manifold)
+        node, manifold = run.node, run.manifold
         self._timers.cancel(run.timer)
         self._move(node, Event.DRAINED, now)
         if run.stopping is not None:
@@ -594,16 +604,15 @@ class Engine:
     def _cancel(self, run: Run) -> None:
         run.soft = False
         run.cancelled = True
-        if run.nursery is not None:  # else its task has not begun, and will end at once
-            reason = f'"{run.node.name}" is stopping: {run.cause}'
-            if run.scope is not None:
-                run.scope.cancel(reason=reason)
-            if run.nursery.child_tasks:
-                run.nursery.cancel_scope.cancel(reason=reason)
+        if run.scope is not None:  # else its task has not begun, and will end at once
+            story = _story(run)
+            run.scope.cancel(reason=story)
+            if run.helpers is not None:
+                run.helpers.cancel(story)
             self._watch_stop(run)
 
     def _watch_stop(self, run: Run) -> None:
-        limit = cast("Manifold", run.node.manifold).stop_timeout
+        limit = run.manifold.stop_timeout
         self._timers.cancel(run.timer)
         if not endless(limit):
             when = self._now() + cast("float", limit)
@@ -618,13 +627,13 @@ class Engine:
             self._move(run.node, Event.FALL)
             if run.stopping is not None:
                 run.stopping.set()
-            if exc is None or len(cast("trio.Nursery", run.nursery).child_tasks) > 0:
+            if exc is None or run.helpers is not None:
                 self._watch_stop(run)  # there is still somebody to wait for
 
     @enable_ki_protection
     def _too_late(self, run: Run) -> None:
         run.late = True
-        limit = cast("Manifold", run.node.manifold).start_timeout
+        limit = run.manifold.start_timeout
         run.cause = f"it was not ready after {limit:g} s"
         self._fall(run, None)
         self._cancel(run)
@@ -633,7 +642,7 @@ class Engine:
     def _got_stuck(self, run: Run) -> None:
         """`run` was cancelled and does not end: it no longer holds up its inputs."""
         run.stuck = stack_of(run)
-        limit = cast("Manifold", run.node.manifold).stop_timeout
+        limit = run.manifold.stop_timeout
         logger.error(
             '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
             run.node.name,
@@ -648,7 +657,13 @@ class Engine:
 
         Returns `leaving` if it is Trio's to have, because the engine is being cancelled.
         """
-        node = run.node
+        run.is_over = True
+        self._timers.cancel(run.timer)
+        if run.stopping is not None:
+            run.stopping.set()
+        if leaving is None and not run.late and run.ask_error is None:
+            self._after_end(run, Kind.RETURNED, None)
+            return None
         cancelled = None if leaving is None else only(leaving, _is_cancelled)
         error = None if leaving is None else self._tomb.real_part(leaving)
         if error is None:
@@ -658,15 +673,8 @@ class Engine:
                 error = run.ask_error
             elif error is not run.ask_error:
                 attach(error, [run.ask_error])
-        kind, error = judge(error, cast("Manifold", node.manifold), self._config)
-        run.is_over = True
-        self._timers.cancel(run.timer)
-        if run.stopping is not None:
-            run.stopping.set()
-        self._after_end(run, kind, error)
-        if cancelled is not None and self._is_cancelled:
-            return leaving
-        return None
+        self._after_end(run, *judge(error, run.manifold, self._config))
+        return leaving if cancelled is not None and self._is_cancelled else None
 
     def _after_end(self, run: Run, kind: Kind, error: BaseException | None) -> None:
         """Decide what comes after the end of `run`: the one place where errors become decisions."""
@@ -714,7 +722,7 @@ class Engine:
             return (Event.AGAIN if node.changed else Event.RETURN), 0.0
         if kind is Kind.MISSING:
             return Event.AGAIN, 0.0
-        policy = cast("Manifold", node.manifold).restart or self._config.restart
+        policy = run.manifold.restart or self._config.restart
         restarts = node.restarts = node.restarts or Restarts()
         spread = 2 * self._random() - 1
         if kind is Kind.RETRY and error is not None:
@@ -812,7 +820,7 @@ class Engine:
     def _unseen_error(self, run: Run, *, is_rogue: bool) -> BaseException | None:
         """Return the error of a run that nothing real has left, if it deserves one."""
         if run.late:
-            limit = cast("Manifold", run.node.manifold).start_timeout
+            limit = run.manifold.start_timeout
             msg = (
                 f'"{run.node.name}" manifold: started() was not called within {limit:g} s; '
                 f"it was at {run.place or 'an unknown place'}"
@@ -863,6 +871,10 @@ def _users(node: Node) -> list[Node]:
 
 def _cause(node: Node) -> str | None:
     return node.why if node.run is None else node.run.cause
+
+
+def _story(run: Run) -> str:
+    return f'"{run.node.name}" is stopping: {run.cause}'
 
 
 def _is_cancelled(exc: BaseException) -> bool:

@@ -102,7 +102,7 @@ def _delayed(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, F
 
 def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
     where = "it has not begun to run"
-    if node.run is not None and node.run.nursery is not None:
+    if node.run is not None and node.run.task is not None:
         where = f"it is at {place(task_frames(node.run))}"
     return (
         f"has been starting for {now - node.since:.3g} s without calling started(); {where}",

@@ -28,17 +28,9 @@ _LEVELS = {
 def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: int) -> None:
     """Add the end of `run` to the history of its node, of which the latest `keep` are kept."""
     node = run.node
-    node.history.append(
-        End(
-            time=now,
-            kind=kind.value,
-            error=None if error is None else describe(error),
-            traceback=() if error is None else history_of(error),
-            cause=run.cause,
-            lasted=now - run.began,
-            was_ready=run.ready is not None,
-        )
-    )
+    what, where = (None, ()) if error is None else (describe(error), history_of(error))
+    lasted, was_ready = now - run.began, run.ready is not None
+    node.history.append(End(now, kind, what, where, run.cause, lasted, was_ready))
     if len(node.history) > keep:
         del node.history[0]
 

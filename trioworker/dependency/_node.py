@@ -1,7 +1,7 @@
 """The plain data that the engine's transitions work on: a node for each name, a run for each start.
 
-Only the engine changes them. Reports and explanations read them. They import no trio: the nursery
-and the timers in them are only carried.
+Only the engine changes them. Reports and explanations read them. They import no trio: tasks, scopes
+and timers in them are only carried.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_util import AsyncValue
 
     from .._restart import Restarts
+    from ._helpers import Helpers
     from ._manifold import Manifold
     from ._timers import Timer
 
@@ -139,10 +140,11 @@ class Run:
         "began",
         "cancelled",
         "cause",
+        "helpers",
         "is_over",
         "late",
+        "manifold",
         "node",
-        "nursery",
         "on_ready",
         "place",
         "planned",
@@ -152,20 +154,28 @@ class Run:
         "soft",
         "stopping",
         "stuck",
+        "task",
         "timer",
         "uses",
         "value",
     )
 
     def __init__(
-        self, node: Node, began: float, uses: tuple[Node, ...], on_ready: Readiness
+        self,
+        node: Node,
+        manifold: Manifold,
+        began: float,
+        uses: tuple[Node, ...],
+        on_ready: Readiness,
     ) -> None:
         self.node = node
+        self.manifold = manifold
         self.began = began
         self.uses = uses  # the inputs whose output it began with
         self.on_ready = on_ready
-        self.nursery: trio.Nursery | None = None  # None until its task has begun
-        self.scope: trio.CancelScope | None = None  # around the start function
+        self.task: trio.lowlevel.Task | None = None  # None until it has begun
+        self.scope: trio.CancelScope | None = None  # around the start function; None until then
+        self.helpers: Helpers | None = None  # made with the first
         self.said = False  # whether started() was called
         self.ready: float | None = None  # since when its output can be had
         self.value: Any = None
@@ -208,9 +218,7 @@ def stack_of(run: Run) -> tuple[str, ...]:
 
 def task_frames(run: Run) -> list[tuple[FrameType, int]]:
     """Return the frames of the start function's task, outermost first."""
-    if run.nursery is None:
-        return []
-    return list(run.nursery.parent_task.iter_await_frames())
+    return [] if run.task is None else list(run.task.iter_await_frames())
 
 
 def frames_of(exc: BaseException | None) -> list[tuple[FrameType, int]]:

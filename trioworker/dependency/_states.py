@@ -155,8 +155,8 @@ def moved(name: str, state: State, event: Event) -> State:
     Raises:
         InternalError: the table does not have the pair. Nothing has changed.
     """
-    try:
-        return TABLE[state][event]
-    except KeyError:
-        msg = f'"{name}" manifold: {event!r} is impossible in state {state!r}; please report this'
-        raise InternalError(msg) from None
+    after = TABLE[state].get(event)
+    if after is None:
+        msg = f'"{name}" manifold: "{event}" is impossible while it is {state}; please report this'
+        raise InternalError(msg)
+    return after

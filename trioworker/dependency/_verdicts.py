@@ -59,8 +59,11 @@ class Uninstall(Verdict):
 
 
 @final
-class Kind(enum.Enum):
+class Kind(enum.StrEnum):
     """How a run ended, in the order of precedence within a group."""
+
+    # Enum's own hash is a Python function, and every end looks something up by its kind.
+    __hash__ = str.__hash__
 
     FATAL = "fatal"
     """A `KeyboardInterrupt`, `SystemExit` or other non-``Exception``; or ``is_fatal`` said so."""
