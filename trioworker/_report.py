@@ -50,6 +50,42 @@ class CatacombReport:
     """Each child's own ``report()``, or its name if it has none."""
 
 
+@attrs.frozen(kw_only=True)
+class RunnerWorkerReport:
+    """How one of a runner's workers stands. Times are those of ``trio.current_time()``."""
+
+    name: str
+    """What the runner calls it."""
+    state: str
+    """``waiting``, ``starting``, ``running``, ``delayed``, ``stopping`` or ``gone``."""
+    stuck: bool
+    """Whether it was asked to stop, then cancelled, and still goes on."""
+    started_at: float | None
+    """When the present worker could first be used; ``None`` if there is none, or not yet."""
+    next_start: float | None
+    """When the delay that it is in will be over."""
+    restarts: int
+    """How often it was started again."""
+    failures: int
+    """How many errors there were without a time of health between them."""
+    last_error: str | None
+    """The latest error in one line; ``None`` if there was none."""
+    worker: object
+    """The present worker's own ``report()``, or its name if it has none; ``None`` without one."""
+
+
+@attrs.frozen(kw_only=True)
+class RunnerReport:
+    """How a runner stands, and its workers."""
+
+    tomb: TombReport
+    """The runner's own life."""
+    fatal: tuple[str, ...]
+    """The fatal errors so far, a line each, the most important first."""
+    workers: tuple[RunnerWorkerReport, ...]
+    """The workers, in the order in which they came."""
+
+
 def report_of(thing: object, name: str) -> object:
     """Return `thing`'s own report, or `name` if it has none; a failing one says so in a line."""
     report = getattr(thing, "report", None)
