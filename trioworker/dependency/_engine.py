@@ -398,7 +398,7 @@ class Engine:
         for node in self._registry.all_installed():
             self._try_start(node)
         if not self._moving:
-            self._observers.quiet()
+            self._settle()
 
     def _move(self, node: Node, event: Event, now: float | None = None) -> None:
         """Change the state of `node` by the table, and tell those who depend on it."""
@@ -421,9 +421,15 @@ class Engine:
             self._output_came(node)
         elif before is State.STARTED:
             self._output_went(node, stop_users=event is not Event.STOP)
-        elif before in BUSY and after not in BUSY and node.optional_by:
+        elif node.optional_by and before in BUSY and after not in BUSY:
             self._try_start_all(node.optional_by)
-        if not self._moving and self._observers.active:
+        if not self._moving:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing moves, for now: every timer belongs to something that moves, so none is live."""
+        self._timers.rest()
+        if self._observers.active:
             self._observers.quiet()
 
     def _output_came(self, node: Node) -> None:
@@ -446,8 +452,10 @@ class Engine:
             dependent.unready += 1
         if stop_users and node.users:
             self._stop(_users(node), f"its input {node.name!r} ended")
-        for reader in list(node.readers()):
-            self._input_changed(reader)
+        for readers in (node.required_by, node.optional_by, node.live_by):
+            if readers:
+                for reader in list(readers):
+                    self._input_changed(reader)
         if node.state not in BUSY and node.optional_by:
             self._try_start_all(node.optional_by)
 
@@ -702,9 +710,10 @@ class Engine:
             self._move(node, event, now)
         if not run.stuck:
             self._release(run, now)
-        if node.changed:
-            node.missing = None
-        self._try_start(node)
+        if event is Event.AGAIN:
+            if node.changed:
+                node.missing = None
+            self._try_start(node)
         if self._is_closing and not self._runs:
             self._quiet.set()
 
@@ -713,7 +722,7 @@ class Engine:
     ) -> tuple[Event, float]:
         """Return what follows the end of `run`, and for `Event.LATER` the delay in seconds."""
         node = run.node
-        resting = _RESTING.get(node.intention)
+        resting = _RESTING[node.intention]
         if resting is not None:
             return resting, 0.0
         if run.planned:
@@ -857,11 +866,8 @@ class Engine:
             return 0.0
 
 
-_RESTING = {
-    Intention.HOLD: Event.HOLD,
-    Intention.UNINSTALL: Event.REMOVE,
-    Intention.SHUTDOWN: Event.SHUT_DOWN,
-}
+# By intention: what a run, or having none, leads to, whatever its end was.
+_RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
 
 
 def _users(node: Node) -> list[Node]:

@@ -1,14 +1,14 @@
 """All the timers of an engine: one heap, one task, one deadline.
 
 The task sleeps in a cancel scope whose deadline is never later than the earliest live timer. Adding
-an earlier one moves the deadline; cancelling only marks the timer, so the task may wake once for
-nothing. When no live timer is left the deadline is infinite: an idle engine never wakes.
+an earlier one moves the deadline; cancelling only marks the timer, because moving a deadline costs
+as much as a transition, so the task may wake once for nothing. Whoever owns the timers calls
+``rest()`` when nothing moves any more: then no timer is live, and an idle engine never wakes.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 from typing import TYPE_CHECKING, Any, final
 
@@ -33,16 +33,16 @@ class Timer:
         self.fire: Callable[[Any], None] | None = fire
         self.argument: object = argument
 
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
+
 
 @final
 class Timers:
     """The heap and its task; ``run()`` it once, in the owner's nursery."""
 
     def __init__(self) -> None:
-        # Entries are (when, number, timer): the number keeps the order of equal times and keeps
-        # timers from being compared.
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._number = itertools.count()
+        self._heap: list[Timer] = []
         self._spent = 0
         self._sleep: trio.CancelScope | None = None
         self._armed = math.inf
@@ -54,7 +54,7 @@ class Timers:
     def add(self, when: float, fire: Callable[[Any], None], argument: object) -> Timer:
         """Call ``fire(argument)`` at `when`, on Trio's clock. It must be sync."""
         timer = Timer(when, fire, argument)
-        heapq.heappush(self._heap, (when, next(self._number), timer))
+        heapq.heappush(self._heap, timer)
         if when < self._armed:
             self._arm(when)
         return timer
@@ -68,11 +68,15 @@ class Timers:
         if self._spent == len(self._heap):
             self._heap.clear()
             self._spent = 0
-            self._arm(math.inf)
         elif self._spent > _FEW and 2 * self._spent > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].fire is not None]
+            self._heap = [timer for timer in self._heap if timer.fire is not None]
             heapq.heapify(self._heap)
             self._spent = 0
+
+    def rest(self) -> None:
+        """Stop waking for nothing, if no live timer is left."""
+        if not self._heap and self._armed < math.inf:
+            self._arm(math.inf)
 
     async def run(self) -> None:
         """Fire what is due, for ever."""
@@ -81,8 +85,8 @@ class Timers:
                 await trio.sleep_forever()
             self._sleep = None
             now = trio.current_time()
-            while self._heap and self._heap[0][0] <= now:
-                timer = heapq.heappop(self._heap)[2]
+            while self._heap and self._heap[0].when <= now:
+                timer = heapq.heappop(self._heap)
                 fire, argument = timer.fire, timer.argument
                 if fire is None:
                     self._spent -= 1
@@ -91,10 +95,10 @@ class Timers:
                     fire(argument)
 
     def _earliest(self) -> float:
-        while self._heap and self._heap[0][2].fire is None:
+        while self._heap and self._heap[0].fire is None:
             heapq.heappop(self._heap)
             self._spent -= 1
-        self._armed = self._heap[0][0] if self._heap else math.inf
+        self._armed = self._heap[0].when if self._heap else math.inf
         return self._armed
 
     def _arm(self, when: float) -> None:
