@@ -68,6 +68,20 @@ PUBLIC: dict[str, list[str]] = {
         "Uninstall",
         "self_manifold",
     ],
+    "trioworker.testing": [
+        "DeadWorker",
+        "ErrorWorker",
+        "Faces",
+        "FakeWatcher",
+        "ForeverWorker",
+        "ManifoldHarness",
+        "StubGetter",
+        "check_alive",
+        "check_killed",
+        "clean_kill",
+        "dirty_kill",
+        "open_engine",
+    ],
 }
 
 # Concrete classes that are meant to be subclassed, each with its reason. Protocols and exceptions

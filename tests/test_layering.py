@@ -46,6 +46,7 @@ NOT_IN_PURE = {"trio", "trio_util", "asyncio", "time", "datetime", "sched"}
 # of their own sub-package only. PRIVATE_ALLOWED has the exceptions, each with its reason.
 PUBLIC_ONLY = {"workers", "testing", "agent", "_demo", "_cli"}
 PRIVATE_ALLOWED = {
+    ("testing", "_util"),  # messages name workers and refuse bad calls in one way everywhere
     ("_cli", "_demo"),  # `trioworker demo` starts it, and nobody else is to import it
 }
 
