@@ -36,6 +36,7 @@ setup: .venv/.dev
 	@echo 'installing requirements/run.txt and the project'
 	@$(PIP_INSTALL) --require-hashes -r requirements/run.txt
 	@$(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m compileall -q trioworker  # as pip does for what it installs: the first start is no slower
 	@touch $@
 
 .venv/.dev: requirements/dev.txt .venv/.run
