@@ -351,6 +351,10 @@ class Engine:
             leaving = cancelled = None  # their tracebacks hold this frame
 
     def _begin(self, run: Run) -> Awaitable[object]:
+        if run.node.state is not State.STARTING:
+            # To be stopped before its first step, but users of an earlier run of it still drain:
+            # its inputs may be gone, so all it may do is wait its turn to end.
+            return trio.sleep_forever()  # noqa: ASYNC105 - awaited by the caller
         manifold = run.manifold
         get = RunGetter(run, self._start_helper)
         awaitable: Any = manifold.start(get, task_status=run)
