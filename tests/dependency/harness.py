@@ -234,7 +234,7 @@ class Program:
 
     def check(self) -> None:
         """Raise for what no schedule may break."""
-        assert self.violations == []
+        assert not self.violations, self.violations
         for double in self.doubles.values():
             assert not double.is_alive, f"{double.name} outlived the engine"
         for name, manifold in self.engine.report().manifolds.items():
