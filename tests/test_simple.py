@@ -118,7 +118,6 @@ def plain() -> None:
         (lambda: None, "<lambda> is not async"),
         (plain, "plain is not async: define it with 'async def', then simple_worker(plain)"),
         (3, "expected an async function, got 3; write simple_worker(an_async_function)"),
-        (nothing(), "expected an async function, got the coroutine nothing(...); write "),
     ],
 )
 def test_what_is_no_async_function_is_refused_at_once(make: Any, message: str) -> None:
@@ -126,6 +125,11 @@ def test_what_is_no_async_function_is_refused_at_once(make: Any, message: str) -
         simple_worker(make)
 
     assert message in str(caught.value)
+
+
+def test_a_coroutine_is_refused_at_once_and_closed() -> None:
+    with pytest.raises(TypeError, match=r"got the coroutine nothing\(...\); write simple_worker"):
+        simple_worker(nothing())  # type: ignore[arg-type]
 
 
 def test_methods_partials_and_callable_objects_will_do() -> None:

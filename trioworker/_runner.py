@@ -213,7 +213,7 @@ class Runner:
         check_reason(self.name, reason)
         if reason is not None and self._fatal and not self._settled:
             # It came after a fatal error, but would be the catacomb's first reason.
-            if (real := self._real_part(reason)) is not None:
+            if (real := self._real_part(reason)) is not None and not self._is_known(real):
                 self._fatal.append(real)
             reason = None
         self._catacomb.kill(reason, grace=grace)
@@ -394,10 +394,13 @@ class Runner:
         return delay
 
     def _die_of(self, error: BaseException) -> None:
-        if all(error is not known for known in self._fatal):
+        if not self._is_known(error):
             outranks = bool(self._fatal) and self._outranks(error, self._fatal[0])
             self._fatal.insert(0 if outranks else len(self._fatal), error)
         self._catacomb.kill()
+
+    def _is_known(self, error: BaseException) -> bool:
+        return any(error is known for known in self._fatal)
 
     def _outranks(self, error: BaseException, worst: BaseException) -> bool:
         if not (_is_exception(error) and _is_exception(worst)):
@@ -471,8 +474,10 @@ class Runner:
         self._settled = True
         for error in self._fatal:
             self._catacomb.kill(error)
-        for error in self._fatal[1:]:  # the notes have no tracebacks
-            _log.error('"%s" runner: also fatal: %s', self.name, describe(error), exc_info=error)
+        for error in self._fatal:
+            if error is not self._catacomb.reason:  # which run() raises; notes have no tracebacks
+                text = f'"{self.name}" runner: also fatal: {describe(error)}'
+                _log.error("%s", text, exc_info=error)
 
     @enable_ki_protection
     def _remove(self, named: _Named) -> None:
