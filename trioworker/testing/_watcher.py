@@ -19,7 +19,7 @@ class FakeWatcher(Generic[T]):
 
     ::
 
-        watcher = FakeWatcher(("a", "b"))  # the first event, which a watcher has at once
+        watcher = FakeWatcher[tuple[str, ...]](("a", "b"))  # a watcher's first event comes at once
         watcher.send(("c",))
 
     How it ends:

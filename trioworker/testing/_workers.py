@@ -89,7 +89,7 @@ class DeadWorker:
             LifetimeError: it was run before.
         """
         if self._was_run:
-            raise LifetimeError(f'"{self.name}": run() a second time; make a new one for each run')
+            raise LifetimeError(f'"{self.name}": run() twice; make a new one for each run')
         self._was_run = True
         await self._end()
 
