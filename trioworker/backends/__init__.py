@@ -1,0 +1,7 @@
+"""Real engines that can be reached from Trio. They know nothing of workers.
+
+One module each, imported by its name, because each may need what not everybody has:
+
+- `trioworker.backends.inotify`: a directory's changes, on Linux;
+- `trioworker.backends.sqlite`: a SQLite database; ``pip install "trioworker[sqlite]"``.
+"""
