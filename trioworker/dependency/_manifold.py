@@ -108,16 +108,33 @@ class Options(TypedDict, total=False):
     restart: RestartPolicy | None
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _names(field: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        msg = f'a manifold\'s inputs are a tuple of names: write ("{value}",), not "{value}"'
+        msg = f'{field} is a tuple of names: write ("{value}",), not "{value}"'
+        raise TypeError(msg)
+    if not isinstance(value, Iterable):
+        msg = f"{field} must be names, not {value!r}"
         raise TypeError(msg)
     return tuple(value)
 
 
-def _faces(
-    value: Mapping[type, Callable[[Any], object]],
-) -> Mapping[type, Callable[[Any], object]]:
+# One converter for each of the three: a message names the field.
+def _inputs(value: Any) -> tuple[str, ...]:
+    return _names("inputs", value)
+
+
+def _optional(value: Any) -> tuple[str, ...]:
+    return _names("optional", value)
+
+
+def _live(value: Any) -> tuple[str, ...]:
+    return _names("live", value)
+
+
+def _faces(value: Any) -> Mapping[type, Callable[[Any], object]]:
+    if not isinstance(value, Mapping):
+        msg = f"outputs maps each type to a function of the started value, not {value!r}"
+        raise TypeError(msg)
     return MappingProxyType(dict(value))
 
 
@@ -133,11 +150,11 @@ class Manifold:
     start: StartFunction
     """The start function. ``task_status.started(value)`` means ready, and `value` is the output;
     it then runs until it returns, fails or is cancelled."""
-    inputs: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    inputs: tuple[str, ...] = attrs.field(default=(), converter=_inputs, kw_only=True)
     """Required: not started until all of these are started, stopped before any of them is."""
-    optional: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    optional: tuple[str, ...] = attrs.field(default=(), converter=_optional, kw_only=True)
     """May be missing; coming and going restarts us."""
-    live: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    live: tuple[str, ...] = attrs.field(default=(), converter=_live, kw_only=True)
     """Never restarts us; read through a `LiveView`."""
     outputs: Mapping[type, Callable[[Any], object]] = attrs.field(
         factory=dict, converter=_faces, kw_only=True
@@ -235,15 +252,12 @@ class Manifold:
 
         async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
             manager = open_(get)
-            if not hasattr(manager, "__aenter__"):
-                msg = (
-                    f"{name_of(open_)} returned {manager!r}, which is no async context manager; "
-                    "decorate it with @contextlib.asynccontextmanager"
-                )
-                raise TypeError(msg)
+            _check_context(open_, manager)
             async with manager as value:
                 task_status.started(value)
                 await get.wait_stopping()
+                # Without grace the cancellation has come with the wish: it is what leaves.
+                await trio.lowlevel.checkpoint_if_cancelled()
 
         return cls(_named_like(start, open_), ask=_leave, **options)
 
@@ -282,6 +296,7 @@ class Manifold:
 
         Raises:
             NotDeclared: a role is not among the inputs; the message lists those that are.
+            TypeError: a role is given what is no name.
         """
         declared = (*self.inputs, *self.optional, *self.live)
         for role in roles:
@@ -289,6 +304,11 @@ class Manifold:
                 known = ", ".join(f'"{name}"' for name in declared) or "none"
                 msg = f'bind(): "{role}" is not a role of this manifold (its roles: {known})'
                 raise NotDeclared(msg)
+        names: Mapping[str, object] = roles  # the annotation is the caller's promise
+        for role, name in names.items():
+            if not isinstance(name, str) or not name:
+                msg = f'bind(): "{role}" must be given the name of a manifold, not {name!r}'
+                raise TypeError(msg)
         return attrs.evolve(self, bindings=MappingProxyType({**self.bindings, **roles}))
 
     def bound(self, roles: Iterable[str]) -> tuple[str, ...]:
@@ -319,9 +339,12 @@ def _kill(worker: Worker) -> None:
 
 
 def _named_like(start: StartFunction, original: Callable[..., object]) -> StartFunction:
-    return functools.update_wrapper(
+    named = functools.update_wrapper(
         start, original, assigned=("__qualname__", "__doc__"), updated=()
     )
+    # Who asks whether the start function is async must not be told about the original.
+    del named.__wrapped__
+    return named
 
 
 def _check_callable(constructor: str, value: object, shape: str) -> None:
@@ -343,8 +366,20 @@ def _check_policy(restart: object) -> None:
         raise TypeError(msg)
 
 
+def _check_context(open_: object, manager: object) -> None:
+    if hasattr(manager, "__aenter__"):
+        return
+    if inspect.iscoroutine(manager):
+        manager.close()  # otherwise Python's warning about it hides our message
+    msg = (
+        f"{name_of(open_)} returned {manager!r}, which is no async context manager; "
+        "decorate it with @contextlib.asynccontextmanager"
+    )
+    raise TypeError(msg)
+
+
 def _check_worker(build: object, worker: object) -> None:
-    if isinstance(worker, Worker):
+    if isinstance(worker, Worker) and not isinstance(worker, type):
         return
     msg = f"{name_of(build)} returned {worker!r}, no Worker: it needs run(), kill() and wait()"
     if inspect.iscoroutine(worker):
