@@ -1532,3 +1532,16 @@ async def test_t7_a_clean_death_with_children_leaves_nothing_to_the_collector(ho
     assert "Catacomb" not in garbage
     assert "Tomb" not in garbage
     assert "traceback" not in garbage
+
+
+async def test_t12_a_child_that_adds_another_while_it_reports_disturbs_nothing() -> None:
+    class Adds(Lives):
+        def report(self) -> str:
+            catacomb.add(Lives(forever))
+            return "added"
+
+    catacomb = Catacomb()
+    async with catacomb:
+        catacomb.add(Adds(forever))
+
+        assert catacomb.report().children == ("added",)

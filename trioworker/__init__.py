@@ -39,25 +39,50 @@ from ._errors import (
     UnknownInput as UnknownInput,
     WatcherClosed as WatcherClosed,
 )
+from ._periodic import periodic_worker as periodic_worker
 from ._report import (
     CatacombReport as CatacombReport,
     Reporter as Reporter,
+    RunnerReport as RunnerReport,
+    RunnerWorkerReport as RunnerWorkerReport,
     TombReport as TombReport,
 )
 from ._restart import RestartPolicy as RestartPolicy
-from ._tomb import Tomb as Tomb, TombState as TombState
+from ._runner import (
+    Runner as Runner,
+    RunnerConfig as RunnerConfig,
+)
+from ._simple import simple_worker as simple_worker
+from ._tomb import (
+    Tomb as Tomb,
+    TombState as TombState,
+)
 from ._util import settle_names as _settle_names
-from ._worker import Worker as Worker, open_worker as open_worker, stop as stop
+from ._watch import (
+    NotifyHandler as NotifyHandler,
+    StringsHandler as StringsHandler,
+    Watcher as Watcher,
+    notify_worker as notify_worker,
+    strings_worker as strings_worker,
+)
+from ._worker import (
+    Worker as Worker,
+    open_worker as open_worker,
+    stop as stop,
+)
 from .dependency import (
     Bounce as Bounce,
     Engine as Engine,
     EngineConfig as EngineConfig,
     Getter as Getter,
+    Installer as Installer,
     LiveView as LiveView,
     Manifold as Manifold,
     Missing as Missing,
     RetryAfter as RetryAfter,
+    State as State,
     Uninstall as Uninstall,
+    self_manifold as self_manifold,
 )
 
 # The one place that has the version: the build reads it here, and importing needs no metadata.
@@ -73,6 +98,7 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "Getter",
+    "Installer",
     "InternalError",
     "LifetimeError",
     "LiveView",
@@ -82,10 +108,17 @@ __all__ = [
     "NotDeclared",
     "NotFound",
     "NotOffered",
+    "NotifyHandler",
     "Reporter",
     "RestartPolicy",
     "RetryAfter",
+    "Runner",
+    "RunnerConfig",
+    "RunnerReport",
+    "RunnerWorkerReport",
     "StartTimeout",
+    "State",
+    "StringsHandler",
     "TearDownTimeout",
     "Tomb",
     "TombReport",
@@ -93,11 +126,17 @@ __all__ = [
     "TrioworkerError",
     "Uninstall",
     "UnknownInput",
+    "Watcher",
     "WatcherClosed",
     "Worker",
     "dependency",
+    "notify_worker",
     "open_worker",
+    "periodic_worker",
+    "self_manifold",
+    "simple_worker",
     "stop",
+    "strings_worker",
 ]
 
 _settle_names(__name__, globals())

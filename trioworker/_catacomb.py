@@ -108,7 +108,7 @@ class Catacomb:
             if not self._children:
                 break
             nursery = await self._open()
-            for child in self._children:
+            for child in list(self._children):
                 self._spawn(nursery, child)
         try:
             swallowed = self._tomb.__exit__(exc_type, leaving, traceback)
@@ -214,7 +214,7 @@ class Catacomb:
         """Return the present state and the children's reports as plain data. Never raises."""
         return CatacombReport(
             tomb=self._tomb.report(),
-            children=tuple(report_of(c.worker, name_of(c.worker)) for c in self._children),
+            children=tuple(report_of(c.worker, name_of(c.worker)) for c in list(self._children)),
         )
 
     def __repr__(self) -> str:

@@ -50,6 +50,7 @@ class CatacombReport:
     """Each child's own ``report()``, or its name if it has none."""
 
 
+@final
 @attrs.frozen(kw_only=True)
 class RunnerWorkerReport:
     """How one of a runner's workers stands. Times are those of ``trio.current_time()``."""
@@ -74,6 +75,7 @@ class RunnerWorkerReport:
     """The present worker's own ``report()``, or its name if it has none; ``None`` without one."""
 
 
+@final
 @attrs.frozen(kw_only=True)
 class RunnerReport:
     """How a runner stands, and its workers."""
