@@ -77,6 +77,7 @@ def test_faces_are_given_by_their_type() -> None:
     found: object = get("db", Database)
     assert found is fake
     assert get.optional("x", int) == 3
+    assert repr(Faces({int: 3})) == "Faces({<class 'int'>: 3})"
 
 
 def test_an_optional_input_is_given_or_none() -> None:
@@ -92,7 +93,7 @@ async def test_a_live_view_follows_every_change() -> None:
     seen: list[int | None] = []
 
     async def read() -> None:
-        async for value in view:
+        async for value in aiter(view):  # what it iterates by can be iterated, as any iterator
             seen.append(value)  # noqa: PERF401 - the test reads it while this goes on
 
     async with trio.open_nursery() as nursery:

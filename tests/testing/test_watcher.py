@@ -4,8 +4,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trioworker import LifetimeError, WatcherClosed, Worker, open_worker, stop
-from trioworker._watch import Watcher, strings_worker
+from trioworker import (
+    LifetimeError,
+    Watcher,
+    WatcherClosed,
+    Worker,
+    open_worker,
+    stop,
+    strings_worker,
+)
 from trioworker.testing import FakeWatcher, check_alive, check_killed, clean_kill
 
 Strings = tuple[str, ...]

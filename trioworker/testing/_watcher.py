@@ -86,8 +86,8 @@ class FakeWatcher(Generic[T]):
             try:
                 task_status.started()
                 await self._failing.wait()
-                if self._error is not None:
-                    raise self._error
+                assert self._error is not None, "fail() sets it first"  # noqa: S101 - for the types
+                raise self._error
             finally:
                 self._close("it has ended")
 
