@@ -4,9 +4,15 @@ The build uses no network. So there is no intersphinx: a reference into another 
 resolved here, and is let through by name below instead.
 """
 
+import ast
 import importlib.util
+import inspect
 import pkgutil
+import runpy
+from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -14,6 +20,8 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
 import trioworker
 
@@ -29,7 +37,7 @@ extensions = [
     "sphinxcontrib_trio",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["examples"]  # whole programs, which pages include
+exclude_patterns = ["examples", "_scripts"]  # whole programs, which pages include
 
 default_role = "literal"  # `name` in a docstring is code, as it is in Markdown
 
@@ -51,11 +59,85 @@ copybutton_prompt_is_regexp = True
 
 nitpick_ignore_regex = [
     # Other people's objects.
-    (r"py:.*", r"(attr|attrs|cattrs|collections|contextlib|enum|outcome|pathlib|trio|types)\..*"),
+    (
+        r"py:.*",
+        r"(attr|attrs|cattrs|collections|contextlib|enum|os|outcome|pathlib|trio|types)\..*",
+    ),
     (r"py:.*", r"typing\..*"),
     # Type variables have no page of their own.
-    (r"py:class", r"(.+\.)?(T|P|[A-Z]\w*T|T_\w+)"),
+    (r"py:class", r"(.+\.)?(T|P|W|Args|[A-Z]\w*T|T_\w+)"),
+    # Only imported for the type checkers, so all that is left of them is the last part of the name.
+    (r"py:class", r"(AbstractContextManager|AsyncIterator|Awaitable|Callable|Path|TracebackType)"),
+    # Aliases and bundles of keyword arguments, told of where they are used: `Manifold`, `Runner`.
+    (r"py:class", r"(.+\.)?(StartFunction|Start|Options)"),
+    # What an `EventStream` is made of; only an engine makes one.
+    (r"py:class", r"Observers"),
 ]
+
+# The packages whose public names the reference has, as far as they are there.
+PACKAGES = [
+    name
+    for name in ["trioworker", "trioworker.dependency", "trioworker.testing", "trioworker.agent"]
+    if (spec := importlib.util.find_spec(name)) and spec.origin  # else it has no __init__.py yet
+]
+
+# The picture of the states, and the page around it, from the engine's table.
+runpy.run_path(str(Path(__file__).parent / "_scripts" / "draw_states.py"), run_name="__main__")
+
+
+@cache
+def origins(package: str) -> dict[str, str]:
+    """Return the public names of `package`, and the private module that each comes from.
+
+    Read off its imports, because public objects say that they live in the package.
+    """
+    module = import_module(package)
+    tree = ast.parse(inspect.getsource(module))
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                name = alias.asname or alias.name
+                if name in module.__all__ and not inspect.ismodule(getattr(module, name)):
+                    inner = origins(source) if source in PACKAGES else {}
+                    found[name] = inner.get(alias.name, source)
+    return found
+
+
+class Public(SphinxDirective):
+    """Everything public that comes from the private modules listed, in the order of its export.
+
+    ``name.*`` stands for all modules of a package.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the documentation of it all; a name that several packages export comes once."""
+        lines: list[str] = []
+        wanted = [f"trioworker.{name}" for line in self.content for name in line.split()]
+        documented: set[int] = set()
+        for module in wanted:
+            for package in PACKAGES:
+                for name, source in origins(package).items():
+                    thing = getattr(import_module(package), name)
+                    if fnmatchcase(source, module) and id(thing) not in documented:
+                        documented.add(id(thing))
+                        lines += described(f"{package}.{name}", thing)
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=False)
+
+
+def described(name: str, thing: object) -> list[str]:
+    """Return what makes autodoc describe `thing`."""
+    if not inspect.isclass(thing):
+        return [f".. {'autofunction' if callable(thing) else 'autodata'}:: {name}", ""]
+    if not issubclass(thing, BaseException):
+        return [f".. autoclass:: {name}", "   :members:", ""]
+    # By their bases users know what to catch; a base of our own that is private is of no use.
+    public = all("._" not in base.__module__ for base in thing.__bases__)
+    bases = ["   :show-inheritance:"] if public else []
+    return [f".. autoexception:: {name}", "   :members:", *bases, ""]
 
 
 def merge_sources(package: str) -> None:
@@ -87,10 +169,34 @@ def resolve_private(
     return python.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
 
 
+def keep_whole(app: Sphinx, what: str, *others: Any) -> None:  # noqa: ARG001 - Sphinx calls it
+    """Keep napoleon from reading "text: more text" under an attribute as "type: description".
+
+    It looks at the first line only, so that becomes one which reStructuredText shows as nothing.
+    """
+    lines: list[str] = others[-1]
+    if what in {"attribute", "property", "data"} and lines:
+        lines.insert(0, "\\ ")
+
+
+def check_complete(app: Sphinx, env: BuildEnvironment) -> None:  # noqa: ARG001 - Sphinx calls it
+    """Refuse a reference that lacks a public name."""
+    python: Any = env.get_domain("py")
+    for package in PACKAGES:
+        module = import_module(package)
+        for name in origins(package):
+            home = getattr(module, name).__module__ if package != "trioworker" else package
+            if f"{home}.{name}" not in python.objects:
+                logging.getLogger(__name__).warning(
+                    "docs/reference.md lacks %s.%s, from %s", package, name, origins(package)[name]
+                )
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    for package in ["trioworker", "trioworker.dependency", "trioworker.testing"]:
-        found = importlib.util.find_spec(package)
-        if found and found.origin:  # which a folder without an __init__.py has not
-            merge_sources(package)
+    for package in PACKAGES:
+        merge_sources(package)
+    app.add_directive("public", Public)
+    app.connect("autodoc-process-docstring", keep_whole, priority=400)  # before napoleon
     app.connect("missing-reference", resolve_private)
+    app.connect("env-check-consistency", check_complete)

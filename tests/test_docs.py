@@ -1,0 +1,52 @@
+"""What the documentation's scripts write is up to date, and says what the code says."""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trioworker.dependency import State
+
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
+# "engine" joins when the last of its rules has its tests.
+PROVEN = ["lifetimes"]
+RULE = re.compile(r"`(test_[a-z]+\d+_)\.\.\.`")
+
+
+@pytest.fixture
+def draw() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "_scripts" / "draw_states.py"))
+
+
+def test_the_drawn_states_are_those_of_the_table(draw: dict[str, Any]) -> None:
+    assert (DOCS / "states.svg").read_text() == draw["svg"](), "run docs/_scripts/draw_states.py"
+    assert (DOCS / "states.md").read_text() == draw["page"](), "run docs/_scripts/draw_states.py"
+
+
+def test_a_transition_without_a_place_in_the_picture_is_an_error(draw: dict[str, Any]) -> None:
+    del draw["svg"].__globals__["ROUTES"]["done", State.WAITING]
+    with pytest.raises(ValueError, match="done -> waiting"):
+        draw["svg"]()
+
+
+def rules_and_prefixes(name: str) -> tuple[list[str], list[str]]:
+    page = (DOCS / "contracts" / f"{name}.md").read_text(encoding="utf-8")
+    return re.findall(r"^### ([A-Z]\d+)\.", page, re.MULTILINE), RULE.findall(page)
+
+
+@pytest.mark.parametrize("name", ["lifetimes", "engine"])
+def test_each_rule_of_a_contract_names_its_tests(name: str) -> None:
+    rules, prefixes = rules_and_prefixes(name)
+
+    assert rules
+    assert prefixes == [f"test_{rule.lower()}_" for rule in rules]
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_the_tests_that_a_contract_names_are_there(name: str) -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+
+    assert not [p for p in rules_and_prefixes(name)[1] if f"def {p}" not in tests]
