@@ -108,6 +108,22 @@ async def test_a_live_view_follows_every_change() -> None:
     assert seen == [1, 1, None, 2]
 
 
+async def test_a_slow_reader_of_a_live_view_sees_the_latest_value() -> None:
+    get = StubGetter(live={"config": 1})
+    changes = aiter(get.live("config", int))
+    assert await anext(changes) == 1
+
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def read() -> None:
+            assert await anext(changes) == 3
+
+        await wait_all_tasks_blocked()
+        get.change("config", 2)
+        get.change("config", 3)
+
+
 async def test_a_live_view_waits_for_a_value(nursery: trio.Nursery) -> None:
     get = StubGetter(live={"config": None})
 

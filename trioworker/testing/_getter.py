@@ -269,8 +269,8 @@ class _Changes(Generic[T]):
         return self
 
     async def __anext__(self) -> T | None:
-        output = await self._output.wait_value(self._is_new)
-        self._last = output
+        await self._output.wait_value(self._is_new)
+        self._last = output = self._output.value  # the latest, not the one that woke us
         return self._seen(output)
 
     def _is_new(self, output: _Output | None) -> bool:
