@@ -43,21 +43,22 @@ class RunGetter:
         if node.run is None or node.state not in _HAS_OUTPUT:
             msg = f'"{self._run.node.name}" needs {_called(name, node)}, which is {node.state} now'
             raise Missing(msg)
-        return _face(node.run, type_, self._run.node.name)
+        return _face(node.run, type_, self._run.node.name, name)
 
     def optional(self, name: str, type_: type[T], /) -> T | None:
         """Return what the optional input `name` offers as `type_`; ``None`` if it does not run."""
         node = self._input(name, "optional")
-        if node.run is None or node.state not in _HAS_OUTPUT:
+        # One that came since we began restarts us, and until then would not wait for our end.
+        if node.run is None or node.state not in _HAS_OUTPUT or node not in self._run.uses:
             return None
-        return _face(node.run, type_, self._run.node.name)
+        return _face(node.run, type_, self._run.node.name, name)
 
     def live(self, name: str, type_: type[T], /) -> LiveView[T]:
         """Return a view of what the live input `name` offers as `type_`, now and later."""
         node = self._input(name, "live")
         if node.output is None:
             node.output = AsyncValue(node.run if node.state is State.STARTED else None)
-        return _View(node.output, type_, self._run)
+        return _View(node.output, type_, self._run, name)
 
     @property
     def is_stopping(self) -> bool:
@@ -100,16 +101,18 @@ class RunGetter:
 class _View(Generic[T]):
     """A `LiveView`: what the present run of an input offers, if it is started."""
 
-    def __init__(self, output: AsyncValue[Run | None], type_: type[T], reader: Run) -> None:
+    def __init__(
+        self, output: AsyncValue[Run | None], type_: type[T], reader: Run, role: str
+    ) -> None:
         self._output = output
         self._type = type_
         self._reader = reader
+        self._role = role
 
     @property
     def value(self) -> T | None:
         """The input's output, or ``None`` while the input is not started."""
-        _refuse_if_over(self._reader, "a live view")
-        return self._seen(self._output.value)
+        return self._now()
 
     async def wait_value(self, predicate: Callable[[T | None], bool], /) -> T | None:
         """Wait until `predicate` holds of the value, and return it. A checkpoint."""
@@ -120,10 +123,15 @@ class _View(Generic[T]):
         raise AssertionError  # pragma: no cover - the iteration has no end
 
     def __aiter__(self) -> AsyncIterator[T | None]:
-        return _Changes(self._output, self._seen)
+        return _Changes(self._output, self._now, self._refuse_if_over)
 
-    def _seen(self, run: Run | None) -> T | None:
-        return None if run is None else _face(run, self._type, self._reader.node.name)
+    def _refuse_if_over(self) -> None:
+        _refuse_if_over(self._reader, "a live view")
+
+    def _now(self) -> T | None:
+        self._refuse_if_over()
+        run = self._output.value
+        return None if run is None else _face(run, self._type, self._reader.node.name, self._role)
 
 
 @final
@@ -131,25 +139,33 @@ class _Changes(Generic[T]):
     """The changes of a view, the present value first. No generator: nothing needs closing."""
 
     def __init__(
-        self, output: AsyncValue[Run | None], seen: Callable[[Run | None], T | None]
+        self,
+        output: AsyncValue[Run | None],
+        now: Callable[[], T | None],
+        refuse_if_over: Callable[[], None],
     ) -> None:
         self._output = output
-        self._seen = seen
+        self._now = now
+        self._refuse_if_over = refuse_if_over
         self._last: object = self  # nothing that the output ever is
 
     def __aiter__(self) -> _Changes[T]:
         return self
 
     async def __anext__(self) -> T | None:
-        run = await self._output.wait_value(self._is_new)
-        self._last = run
-        return self._seen(run)
+        self._refuse_if_over()
+        while True:
+            await self._output.wait_value(self._is_new)
+            # The latest, not the one that woke us: that one may have ended meanwhile.
+            if self._is_new(run := self._output.value):
+                self._last = run
+                return self._now()
 
     def _is_new(self, run: Run | None) -> bool:
         return run is not self._last
 
 
-def _face(run: Run, type_: type[T], asking: str) -> T:
+def _face(run: Run, type_: type[T], asking: str, role: str) -> T:
     node = run.node
     outputs = {} if node.manifold is None else node.manifold.outputs
     if outputs:
@@ -162,8 +178,8 @@ def _face(run: Run, type_: type[T], asking: str) -> T:
             return run.value  # type: ignore[no-any-return]  # checked as far as can be
         offered = _type_name(type(run.value))
     msg = (
-        f'"{asking}" asked for "{node.name}" as {_type_name(type_)}, which it does not offer '
-        f"(it offers: {offered}). Ask for one of these, or add it to the outputs of "
+        f'"{asking}" asked for {_called(role, node)} as {_type_name(type_)}, which it does not '
+        f"offer (it offers: {offered}). Ask for one of these, or add it to the outputs of "
         f'"{node.name}".'
     )
     raise NotOffered(msg)
@@ -184,7 +200,11 @@ def _type_name(type_: object) -> str:
 
 
 def _called(role: str, node: Node) -> str:
-    return f'"{role}"' if role == node.name else f'"{role}" (the manifold "{node.name}")'
+    return _bound(role, node.name)
+
+
+def _bound(role: str, name: str) -> str:
+    return f'"{role}"' if role == name else f'"{role}" (the manifold "{name}")'
 
 
 def _refuse_if_over(run: Run, what: str) -> None:
@@ -205,7 +225,8 @@ def _undeclared(asking: str, manifold: Manifold | None, role: str, field: str) -
             msg = f'"{asking}" asked for "{role}", which is {kind} input: ask by {way.format(role)}'
             return NotDeclared(msg)
     declared = () if manifold is None else getattr(manifold, field)
-    known = ", ".join(f'"{name}"' for name in declared) or "none"
+    names = {} if manifold is None else manifold.bindings
+    known = ", ".join(_bound(other, names.get(other, other)) for other in declared) or "none"
     msg = (
         f'"{asking}" asked for "{role}", which is not in its {field} ({field}: {known}). '
         f'Add "{role}" to {field}.'
