@@ -47,6 +47,11 @@ class Started(Generic[T]):
         await self._event.wait()
 
 
+def is_cancelled(exc: BaseException) -> bool:
+    """Say whether `exc` is Trio's cancellation, and not an error."""
+    return isinstance(exc, trio.Cancelled)
+
+
 def name_of(thing: object) -> str:
     """Return what to call a worker or a function in messages, reports and task names.
 

@@ -325,7 +325,7 @@ async def test_an_idle_engine_has_no_live_timer_and_no_runnable_task(
         await wait_all_tasks_blocked()
         assert program.states == {"db": "started", "api": "started", "waiting": "waiting"}
         assert program.doubles["db"].starts == 7
-        assert len(engine._timers) == 0
+        assert len(engine._machine.timers) == 0
         assert trio.lowlevel.current_statistics().tasks_runnable == 0
         assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
 
@@ -351,5 +351,5 @@ async def test_an_engine_after_trouble_is_idle_again(seed: int, autojump_clock: 
         await engine.wait_settled()
         await wait_all_tasks_blocked()
         assert set(program.states.values()) == {"started"}
-        assert len(engine._timers) == 0
+        assert len(engine._machine.timers) == 0
         assert trio.lowlevel.current_statistics().tasks_runnable == 0

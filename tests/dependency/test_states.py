@@ -41,7 +41,7 @@ def node_in(state: State) -> Node:
 def test_a_pair_in_the_table_moves_to_where_the_table_says(state: State, event: Event) -> None:
     engine, node = Engine(), node_in(state)
 
-    engine._move(node, event, 2.0)
+    engine._machine._move(node, event, 2.0)
 
     assert moved("api", state, event) is TABLE[state][event]
     assert node.state is TABLE[state][event]
@@ -65,10 +65,10 @@ def test_a_refused_pair_changes_nothing_in_the_node(state: State, event: Event) 
     before = {slot: getattr(node, slot) for slot in Node.__slots__}
 
     with pytest.raises(InternalError):
-        engine._move(node, event, 2.0)
+        engine._machine._move(node, event, 2.0)
 
     assert {slot: getattr(node, slot) for slot in Node.__slots__} == before
-    assert engine._moving == 0
+    assert engine._machine.moving == 0
 
 
 def test_the_table_has_a_row_for_every_state_and_leads_only_to_states() -> None:

@@ -239,3 +239,8 @@ def history_of(exc: BaseException | None) -> tuple[str, ...]:
 def _show(frame: FrameType, line: int) -> str:
     code = frame.f_code
     return f"{code.co_filename}:{line} in {code.co_name}"
+
+
+def story(run: Run) -> str:
+    """Say why `run` is cancelled, for ``Cancelled.reason``."""
+    return f'"{run.node.name}" is stopping: {run.cause}'

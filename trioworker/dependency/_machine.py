@@ -1,0 +1,599 @@
+"""The transitions of an engine: sync functions on plain data (`Node`, `Run`).
+
+They are called from ``started()``, from the end of a run, from a verb, or from a timer. Between two
+awaits nothing else runs, so there are no locks and no messages; and nothing here awaits.
+
+**What a transition does.** `_move` changes the state by the table and tells the neighbours: an
+output came or went, a busy manifold came to rest. Three counters make that O(degree): how many
+required inputs of a node are not started (`unready`), how many runs use a node's output (`users`),
+how many nodes are in motion.
+
+**Who stops when.** `_stop` marks a manifold and everybody who uses it, transitively, as *draining*.
+Nobody is asked to stop before its last user has ended: the end of a run releases its inputs, and an
+input that drains and is released begins to stop. So every stop, of one manifold or of all, goes
+deepest first, and each step is taken by the end that allows it.
+
+**Where errors go.** What leaves a run is judged in `_judge.py`, turned into what comes next in
+`_after_end`, kept as text in the history and logged once there. Foreign code (``ask``, filters,
+``is_fatal``) may call any verb meanwhile: whoever calls it looks at the state again afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, cast, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .._errors import InternalError, LifetimeError, StartTimeout
+from .._groups import attach, describe, leaves
+from .._restart import Restarts
+from ._history import log, record
+from ._judge import judge
+from ._manifold import endless
+from ._node import Node, Run, frames_of, place, stack_of, story
+from ._observers import Observers
+from ._registry import Registry
+from ._states import BUSY, MOVING, Event, Intention, State, moved
+from ._timers import Timers
+from ._verdicts import Kind, RetryAfter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from .._tomb import Tomb
+    from ._config import EngineConfig
+    from ._manifold import Manifold
+
+logger = logging.getLogger("trioworker.engine")
+
+
+@final
+class Machine:
+    """All that an engine knows and decides; the engine gives it a life and tasks.
+
+    Args:
+        config: the engine's.
+        tomb: the engine's life, which ends with `quiet`.
+        spawn: starts the task of a run.
+        cancel_all: cancels every task, and says why.
+        random: gives numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        tomb: Tomb,
+        *,
+        spawn: Callable[[Run], None],
+        cancel_all: Callable[[str], None],
+        random: Callable[[], float],
+    ) -> None:
+        self.registry = Registry(config.name)
+        self.timers = Timers()
+        self.observers = Observers()
+        self.quiet = trio.Event()  # closing, and no run is left
+        self.errors: list[BaseException] = []  # what ends the engine
+        self.is_open = False  # runs may be started
+        self.is_closing = False
+        self.moving = 0  # nodes in a state that will be left by itself
+        self._config = config
+        self._tomb = tomb
+        self._spawn = spawn
+        self._cancel_all = cancel_all
+        self._random = random
+        self._grace = math.inf  # no soft phase lasts longer than this
+        self._runs = 0
+
+    # -- verbs ------------------------------------------------------------------------------------
+
+    def install(self, manifolds: Mapping[str, Manifold], later: Collection[str] | None) -> None:
+        """Add all of `manifolds`, or none; as `Engine.install_all`. `later` is None for any."""
+        if self._tomb.is_dying:
+            raise self._tomb.refusal()
+        self.registry.check(manifolds, later)
+        nodes = [self.registry.add(name, manifold) for name, manifold in manifolds.items()]
+        for node in nodes:
+            self._move(node, Event.INSTALL)
+        for node in nodes:
+            self._try_start(node)
+
+    def restart(self, node: Node) -> None:
+        """Stop `node`, dependents first, and start it again."""
+        if node.run is not None:
+            # One that is ending by itself already: its end counts as wanted, so no delay follows.
+            node.run.planned = True
+            self._stop([node], f"restart({node.name!r})")
+        elif node.intention is Intention.AGAIN:
+            node.missing = None
+            if node.restarts is not None and node.state is State.FAILED:
+                node.restarts.forgive()
+            self._cancel_delay(node)
+            self._move(node, Event.RESTART)
+            self._try_start(node)
+
+    def release(self, node: Node) -> None:
+        """Let `node` run again after a hold."""
+        if node.intention is Intention.HOLD:
+            node.intention = Intention.AGAIN
+            if node.state is State.HELD:
+                self._move(node, Event.RELEASE)
+                self._try_start(node)
+
+    # -- what follows from what -------------------------------------------------------------------
+
+    @enable_ki_protection
+    def open(self) -> None:
+        """Begin: start what can be started."""
+        self.is_open = not self.is_closing
+        now = self.now()
+        for node in self.registry.all_installed():
+            node.since = now  # what came before had no clock
+        for node in self.registry.all_installed():
+            self._try_start(node)
+        if not self.moving:
+            self._settle()
+
+    def _move(self, node: Node, event: Event, now: float | None = None) -> None:
+        """Change the state of `node` by the table, and tell those who depend on it."""
+        before = node.state
+        try:
+            after = moved(node.name, before, event)
+        except InternalError as exc:
+            self._break(exc)
+            raise
+        if after is before:
+            return
+        if now is None:
+            now = self.now()
+        node.state = after
+        node.since = now
+        self.moving += (after in MOVING) - (before in MOVING)
+        if self.observers.active:
+            self.observers.moved(node, before, _cause(node), now)
+        if after is State.STARTED:
+            self._output_came(node)
+        elif before is State.STARTED:
+            self._output_went(node, stop_users=event is not Event.STOP)
+        elif node.optional_by and before in BUSY and after not in BUSY:
+            self._try_start_all(node.optional_by)
+        if not self.moving:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing moves, for now: every timer belongs to something that moves, so none is live."""
+        self.timers.rest()
+        if self.observers.active:
+            self.observers.quiet()
+
+    def _output_came(self, node: Node) -> None:
+        if node.output is not None:
+            node.output.value = node.run
+        for dependent in node.required_by or ():
+            dependent.unready -= 1
+            self._input_changed(dependent)
+        for dependent in list(node.optional_by or ()):
+            self._input_changed(dependent)
+            if dependent.state in (State.STARTING, State.STARTED):
+                self._stop([dependent], f"its optional input {node.name!r} came")
+        for reader in list(node.live_by or ()):
+            self._input_changed(reader)
+
+    def _output_went(self, node: Node, *, stop_users: bool) -> None:
+        if node.output is not None:
+            node.output.value = None
+        for dependent in node.required_by or ():
+            dependent.unready += 1
+        if stop_users and node.users:
+            self._stop(_users(node), f"its input {node.name!r} ended")
+        for readers in (node.required_by, node.optional_by, node.live_by):
+            if readers:
+                for reader in list(readers):
+                    self._input_changed(reader)
+        if node.state not in BUSY and node.optional_by:
+            self._try_start_all(node.optional_by)
+
+    def _input_changed(self, node: Node) -> None:
+        node.changed = True
+        if node.state is State.WAITING:
+            node.missing = None
+        elif node.state is State.DELAYED or node.state is State.DONE:
+            self._cancel_delay(node)
+            self._move(node, Event.WAKE)
+        else:
+            return
+        if not node.unready:
+            self._try_start(node)
+
+    def _try_start_all(self, nodes: Iterable[Node]) -> None:
+        for node in list(nodes):
+            self._try_start(node)
+
+    def _try_start(self, node: Node) -> None:
+        """Start `node` if nothing is in the way; before it, what it would restart for."""
+        if not self._can_start(node):
+            return
+        if not node.optional:
+            self._start(node)
+            return
+        tried = {node}
+        stack = [node]
+        while stack:
+            node = stack[-1]
+            better = next((o for o in node.optional if o not in tried and self._can_start(o)), None)
+            if better is not None:
+                tried.add(better)
+                stack.append(better)
+                continue
+            stack.pop()
+            if self._can_start(node) and not any(o.state in BUSY for o in node.optional):
+                self._start(node)
+
+    def _can_start(self, node: Node) -> bool:
+        return (
+            node.state is State.WAITING
+            and not node.unready
+            and node.missing is None
+            and self.is_open
+        )
+
+    def _start(self, node: Node) -> None:
+        manifold = cast("Manifold", node.manifold)  # what is installed has one
+        uses = node.required
+        if node.optional:
+            uses = (*uses, *(o for o in node.optional if o.state is State.STARTED))
+        now = self.now()
+        run = Run(node, manifold, now, uses, self._ready)
+        for used in uses:
+            used.users += 1
+        node.run = run
+        node.changed = False
+        node.starts += 1
+        self._runs += 1
+        if not endless(manifold.start_timeout):
+            when = now + cast("float", manifold.start_timeout)
+            run.timer = self.timers.add(when, self._too_late, run)
+        self._move(node, Event.START, now)
+        self._spawn(run)
+
+    @enable_ki_protection
+    def _ready(self, run: Run, value: object) -> None:
+        if run.said:
+            msg = (
+                f'"{run.node.name}" manifold: started() was called twice; call it once, when ready'
+            )
+            raise RuntimeError(msg)
+        run.said = True
+        if run.is_over:
+            return
+        if run.node.state is State.STARTING:
+            self.timers.cancel(run.timer)
+            run.value = value
+            run.ready = now = self.now()
+            self._move(run.node, Event.READY, now)
+        else:
+            self._move(run.node, Event.READY)
+
+    def halt(self, node: Node, intention: Intention, cause: str) -> None:
+        """Stop `node` for good, as far as `intention` means it."""
+        node.intention = max(node.intention, intention)
+        if node.run is None:
+            self._rest(node)
+        else:
+            self._stop([node], cause)
+
+    def _rest(self, node: Node) -> None:
+        """Give a node without a run the state that it is intended to rest in."""
+        self._cancel_delay(node)
+        if node.intention is Intention.SHUTDOWN:
+            self._move(node, Event.SHUT_DOWN)
+        elif node.intention is Intention.UNINSTALL:
+            self._remove(node, "it was uninstalled")
+        elif node.intention is Intention.HOLD:
+            self._move(node, Event.HOLD)
+
+    def _stop(self, nodes: Iterable[Node], cause: str) -> None:
+        """Let the runs of `nodes` end, those that use them first."""
+        now = self.now()
+        pending = list(nodes)
+        drained: list[Node] = []
+        while pending:
+            node = pending.pop()
+            run = node.run
+            if run is None or (
+                node.state is not State.STARTED and node.state is not State.STARTING
+            ):
+                continue  # it stops already, and its users with it
+            run.planned = True
+            run.cause = cause
+            self._move(node, Event.STOP, now)
+            if node.users:
+                pending.extend(_users(node))
+            else:
+                drained.append(node)
+        for node in drained:
+            self._if_drained(node, now)
+
+    def _if_drained(self, node: Node, now: float) -> None:
+        if node.state is State.DRAINING and not node.users:
+            self._stop_run(cast("Run", node.run), now)
+
+    def _stop_run(self, run: Run, now: float) -> None:
+        """Nobody uses `run` any more: ask it, and cancel it when its grace is over."""
+        node, manifold = run.node, run.manifold
+        self.timers.cancel(run.timer)
+        self._move(node, Event.DRAINED, now)
+        if run.stopping is not None:
+            run.stopping.set()
+        grace = min(manifold.grace, self._grace) if run.ready is not None else 0.0
+        if run.ready is not None and manifold.ask is not None:
+            run.soft = True
+            try:
+                manifold.ask(run.value)
+            except Exception as exc:  # noqa: BLE001 - foreign code; judged with the end of the run
+                run.ask_error = exc
+                grace = 0.0
+            grace = min(grace, self._grace)  # what we asked may have killed the engine, hard
+        if run.is_over or run.cancelled:
+            return
+        if grace > 0:
+            if grace < math.inf:
+                run.timer = self.timers.add(now + grace, self._cancel, run)
+        else:
+            self._cancel(run)
+
+    @enable_ki_protection
+    def _cancel(self, run: Run) -> None:
+        run.soft = False
+        run.cancelled = True
+        if run.scope is not None:  # else its task has not begun, and will end at once
+            why = story(run)
+            run.scope.cancel(reason=why)
+            if run.helpers is not None:
+                run.helpers.cancel(why)
+            self._watch_stop(run)
+
+    def _watch_stop(self, run: Run) -> None:
+        limit = run.manifold.stop_timeout
+        self.timers.cancel(run.timer)
+        if not endless(limit):
+            when = self.now() + cast("float", limit)
+            run.timer = self.timers.add(when, self._got_stuck, run)
+
+    @enable_ki_protection
+    def fall(self, run: Run, exc: BaseException | None) -> None:
+        """`run` is ending by itself: an error is leaving it, or it took too long to start."""
+        if run.late and run.place is None and exc is not None:
+            run.place = place(frames_of(exc))
+        if run.node.run is run and run.node.state is not State.STOPPING:
+            self._move(run.node, Event.FALL)
+            if run.stopping is not None:
+                run.stopping.set()
+            if exc is None or run.helpers is not None:
+                self._watch_stop(run)  # there is still somebody to wait for
+
+    @enable_ki_protection
+    def _too_late(self, run: Run) -> None:
+        run.late = True
+        limit = run.manifold.start_timeout
+        run.cause = f"it was not ready after {limit:g} s"
+        self.fall(run, None)
+        self._cancel(run)
+
+    @enable_ki_protection
+    def _got_stuck(self, run: Run) -> None:
+        """`run` was cancelled and does not end: it no longer holds up its inputs."""
+        run.stuck = stack_of(run)
+        limit = run.manifold.stop_timeout
+        logger.error(
+            '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
+            run.node.name,
+            limit,
+            "\n  ".join(run.stuck) or "an unknown place",
+        )
+        self._release(run, self.now())
+
+    @enable_ki_protection
+    def end(self, run: Run, leaving: BaseException | None, *, is_cancelled: bool) -> None:
+        """Judge what leaves the task of `run`, and do what comes next.
+
+        Args:
+            run: which ends.
+            leaving: what leaves it, whole.
+            is_cancelled: whether the engine cancels all runs, so that a ``Cancelled`` is no fault.
+        """
+        run.is_over = True
+        self.timers.cancel(run.timer)
+        if run.stopping is not None:
+            run.stopping.set()
+        if leaving is None and not run.late and run.ask_error is None:
+            self._after_end(run, Kind.RETURNED, None)
+            return
+        error = None if leaving is None else self._tomb.real_part(leaving)
+        if error is None:
+            error = self._unseen_error(run, is_rogue=leaving is not None and not is_cancelled)
+        if run.ask_error is not None:
+            if error is None:
+                error = run.ask_error
+            elif error is not run.ask_error:
+                attach(error, [run.ask_error])
+        self._after_end(run, *judge(error, run.manifold, self._config))
+
+    def _after_end(self, run: Run, kind: Kind, error: BaseException | None) -> None:
+        """Decide what comes after the end of `run`: the one place where errors become decisions."""
+        node, now = run.node, self.now()
+        if kind is Kind.FATAL and error is not None:
+            self.condemn(error)
+        elif kind is Kind.UNINSTALL:
+            node.intention = max(node.intention, Intention.UNINSTALL)
+        event, delay = self._next(run, kind, error, now)
+        if event is Event.GIVE_UP and self._config.on_failed == "fatal" and error is not None:
+            self.condemn(error)
+            event = Event.SHUT_DOWN
+        node.ends += 1
+        node.run = None
+        node.why = None if error is None else describe(error)
+        node.missing = node.why if kind is Kind.MISSING and event is Event.AGAIN else None
+        record(run, kind, error, now, self._config.history)
+        log(logger, node, kind, error, event, delay)
+        self._runs -= 1
+        if event is Event.REMOVE:
+            self._remove(node, node.why or "it was uninstalled")
+        else:
+            if event is Event.LATER:
+                node.delay = self.timers.add(now + delay, self._wake, node)
+            self._move(node, event, now)
+        if not run.stuck:
+            self._release(run, now)
+        if event is Event.AGAIN:
+            if node.changed:
+                node.missing = None
+            self._try_start(node)
+        if self.is_closing and not self._runs:
+            self.quiet.set()
+
+    def _next(
+        self, run: Run, kind: Kind, error: BaseException | None, now: float
+    ) -> tuple[Event, float]:
+        """Return what follows the end of `run`, and for `Event.LATER` the delay in seconds."""
+        node = run.node
+        resting = _RESTING[node.intention]
+        if resting is not None:
+            return resting, 0.0
+        if run.planned:
+            return Event.AGAIN, 0.0
+        if kind is Kind.RETURNED:
+            return (Event.AGAIN if node.changed else Event.RETURN), 0.0
+        if kind is Kind.MISSING:
+            return Event.AGAIN, 0.0
+        policy = run.manifold.restart or self._config.restart
+        restarts = node.restarts = node.restarts or Restarts()
+        spread = 2 * self._random() - 1
+        if kind is Kind.RETRY and error is not None:
+            retry = next(leaf for leaf in leaves(error) if isinstance(leaf, RetryAfter))
+            return Event.LATER, retry.seconds
+        if kind is Kind.DYING:
+            return Event.LATER, restarts.current_delay(policy, spread)
+        if kind is Kind.BOUNCE:
+            delay = policy.bounce_delay
+        else:
+            healthy = 0.0 if run.ready is None else now - run.ready
+            delay = restarts.error_delay(policy, healthy, spread)
+        if restarts.over_limit(policy, now):
+            return Event.GIVE_UP, 0.0
+        return Event.LATER, delay
+
+    def _release(self, run: Run, now: float) -> None:
+        for used in run.uses:
+            used.users -= 1
+            if not used.users:
+                self._if_drained(used, now)
+
+    @enable_ki_protection
+    def _wake(self, node: Node) -> None:
+        """The delay of `node` is over."""
+        node.delay = None
+        self._move(node, Event.WAKE)
+        self._try_start(node)
+
+    def _cancel_delay(self, node: Node) -> None:
+        self.timers.cancel(node.delay)
+        node.delay = None
+
+    # -- the end of it all ------------------------------------------------------------------------
+
+    def condemn(self, error: BaseException) -> None:
+        """`error` ends the engine; a second interrupt cancels everything at once."""
+        interrupts = [e for e in self.errors if not isinstance(e, Exception)]
+        if not any(error is known for known in self.errors):
+            self.errors.append(error)
+        if interrupts and not isinstance(error, Exception) and error is not interrupts[0]:
+            self._cancel_all("interrupted a second time")
+        self.shut_down(f"fatal: {describe(error)}")
+
+    @enable_ki_protection
+    def shut_down(self, cause: str) -> None:
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self.is_open = False
+        self._tomb.kill()
+        nodes = self.registry.all_installed()
+        for node in nodes:
+            node.intention = Intention.SHUTDOWN
+            if node.run is None:
+                self._rest(node)
+        self._stop(nodes, cause)
+        if not self._runs:
+            self.quiet.set()
+
+    def harden(self, grace: float) -> None:
+        """From now on no soft phase lasts longer than `grace` seconds, those under way included."""
+        if grace >= self._grace:
+            return
+        self._grace = grace if grace > 0 else 0.0  # NaN too: kill() never raises
+        for node in self.registry.all_installed():
+            run = node.run
+            if run is None or not run.soft:
+                continue
+            if self._grace == 0:
+                self.timers.cancel(run.timer)
+                self._cancel(run)
+            else:
+                when = self.now() + self._grace
+                if run.timer is None or run.timer.when > when:
+                    self.timers.cancel(run.timer)
+                    run.timer = self.timers.add(when, self._cancel, run)
+
+    def _break(self, exc: InternalError) -> None:
+        """Our own code contradicted itself: nothing that it decides can be trusted any more."""
+        if not any(exc is known for known in self.errors):
+            self.errors.append(exc)
+        self.is_open = False
+        self.is_closing = True
+        self._tomb.kill()
+        self.quiet.set()
+        self._cancel_all("stopped by an error of its own")
+
+    def _unseen_error(self, run: Run, *, is_rogue: bool) -> BaseException | None:
+        """Return the error of a run that nothing real has left, if it deserves one."""
+        if run.late:
+            limit = run.manifold.start_timeout
+            msg = (
+                f'"{run.node.name}" manifold: started() was not called within {limit:g} s; '
+                f"it was at {run.place or 'an unknown place'}"
+            )
+            return StartTimeout(msg)
+        if is_rogue:
+            msg = (
+                f'"{run.node.name}" manifold: raised a Cancelled of a scope that it had left; '
+                "never keep a trio.Cancelled to raise it later"
+            )
+            return LifetimeError(msg)
+        return None
+
+    def _remove(self, node: Node, farewell: str) -> None:
+        self._move(node, Event.REMOVE)
+        self.registry.remove(node, farewell)
+
+    @staticmethod
+    def now() -> float:
+        try:
+            return trio.current_time()
+        except RuntimeError:  # described before trio.run(): nothing has a time yet
+            return 0.0
+
+
+# By intention: what a run, or having none, leads to, whatever its end was.
+_RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
+
+
+def _users(node: Node) -> list[Node]:
+    """Return those whose present run uses the output of `node`."""
+    return [d for d in node.dependents() if d.run is not None and node in d.run.uses]
+
+
+def _cause(node: Node) -> str | None:
+    return node.why if node.run is None else node.run.cause
