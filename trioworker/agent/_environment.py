@@ -1,0 +1,225 @@
+"""``${NAME}`` in the strings of a file, and how what came from there stays out of sight.
+
+Two means, because a value can be seen in two ways:
+
+- **What holds it hides it.** An expanded string is an `EnvStr`: it *is* the value, but its ``repr``
+  is what the file says. A number made of one is an `EnvInt` or `EnvFloat`, likewise. So the
+  ``repr`` of a Config, of an error that quotes it, of a traceback's locals, shows ``${NAME}``.
+- **What is printed is masked.** A program that formats a value into a message has the bare text.
+  `Mask` finds it again in everything that trioworker prints or logs, and puts ``${NAME}`` there.
+
+A boolean can be neither hidden nor found again, so none is made of the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from ._problems import Key, Place, Problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DOLLAR = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})?")
+
+_ANYWHERE = 8  # a value of so many characters is recognised inside a word
+_CUT = 16  # and by so many at its beginning, where a text was cut off
+
+Used = tuple[tuple[str, str], ...]
+"""The variables that a string was made of: name and value."""
+
+
+@final
+class EnvStr(str):
+    """A string with parts from the environment. Its ``repr`` is what the file says.
+
+    Attributes:
+        source: what the file says.
+        used: the variables in it, and their values.
+    """
+
+    __slots__ = ("source", "used")
+
+    source: str
+    used: Used
+
+    def __new__(cls, value: str, source: str, used: Used) -> EnvStr:
+        self = super().__new__(cls, value)
+        self.source = source
+        self.used = used
+        return self
+
+    def __repr__(self) -> str:
+        match = _DOLLAR.fullmatch(self.source)
+        return self.source if match else repr(self.source)
+
+    def __getnewargs__(self) -> Any:
+        return str(self), self.source, self.used
+
+
+@final
+class EnvInt(int):
+    """An integer from the environment; see `EnvStr`."""
+
+    source: str
+
+    def __new__(cls, value: int, source: str) -> EnvInt:
+        self = super().__new__(cls, value)
+        self.source = source
+        return self
+
+    def __repr__(self) -> str:
+        return self.source
+
+    # str() of an int is its repr(), and f"{port}" must be what one connects to.
+    __str__ = int.__repr__
+
+    def __getnewargs__(self) -> Any:
+        return int(self), self.source
+
+
+@final
+class EnvFloat(float):
+    """A number from the environment; see `EnvStr`."""
+
+    source: str
+
+    def __new__(cls, value: float, source: str) -> EnvFloat:
+        self = super().__new__(cls, value)
+        self.source = source
+        return self
+
+    def __repr__(self) -> str:
+        return self.source
+
+    __str__ = float.__repr__
+
+    def __getnewargs__(self) -> Any:
+        return float(self), self.source
+
+
+@final
+class Mask:
+    """Puts ``${NAME}`` where a text has the value of a variable; call it with the text.
+
+    - A value of eight characters or more is found anywhere, also cut off at the end and also a
+      line of it alone; a shorter one only where it stands as a word.
+    - One or two characters are left alone, unless `least` says otherwise: they betray nothing,
+      and no text would stay readable.
+
+    Args:
+        variables: name and value of each.
+        least: the length of the shortest value that is masked.
+    """
+
+    def __init__(self, variables: Iterable[tuple[str, str]] = (), *, least: int = 3) -> None:
+        patterns: dict[str, str] = {}
+        self._long: dict[str, str] = {}
+        for name, value in dict(variables).items():
+            shown = f"${{{name}}}"
+            for form in _forms(value):
+                if len(form) >= least:
+                    patterns.setdefault(form, shown)
+                if len(form) > _CUT:
+                    self._long.setdefault(form, shown)
+        self._patterns = patterns
+        longest_first = sorted(patterns, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(self._regex, longest_first)))
+
+    def __call__(self, text: str) -> str:
+        """Return `text` without the values."""
+        if not self._patterns:
+            return text
+        text = self._pattern.sub(lambda match: self._patterns[match[0]], text)
+        for value, shown in self._long.items():
+            text = _without_beginnings(text, value, shown, _CUT)
+        return text
+
+    def _regex(self, value: str) -> str:
+        pattern = re.escape(value)
+        if len(value) >= _ANYWHERE:
+            return pattern
+        before = r"(?<!\w)" if re.match(r"\w", value) else ""
+        after = r"(?!\w)" if re.search(r"\w\Z", value) else ""
+        return before + pattern + after
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield the shapes in which `value` is found in texts."""
+    if not value:
+        return
+    yield value
+    yield repr(value)[1:-1]
+    yield " ".join(value.split())  # messages are made one line
+    for line in value.splitlines():
+        if len(line.strip()) >= _ANYWHERE:
+            yield line.strip()
+
+
+def _without_beginnings(text: str, value: str, shown: str, least: int) -> str:
+    """Replace what is a beginning of `value`, because the text was cut off there."""
+    start = text.find(value[:least])
+    while start != -1:
+        length = least
+        while text[start + length : start + length + 1] == value[length : length + 1] != "":
+            length += 1
+        text = text[:start] + shown + text[start + length :]
+        start = text.find(value[:least], start + len(shown))
+    return text
+
+
+def expand(data: Any, place: Place, problems: Problems, environ: Mapping[str, str]) -> Any:
+    """Return `data` with its strings expanded, at any depth; keys are left as they are."""
+    if isinstance(data, str):
+        return _expand_string(data, place, problems, environ)
+    if isinstance(data, list):
+        return [expand(item, (*place, i), problems, environ) for i, item in enumerate(data)]
+    if isinstance(data, dict):
+        named = place == ("manifolds",)
+        return {
+            key: expand(item, (*place, Key(key) if named else key), problems, environ)
+            for key, item in data.items()
+        }
+    return data
+
+
+def _expand_string(
+    text: str, place: Place, problems: Problems, environ: Mapping[str, str]
+) -> str | EnvStr:
+    used: list[tuple[str, str]] = []
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if match[0] == "$$":
+            return "$"
+        if name is None:
+            message = "a '$' alone; write '$$' for a dollar, '${NAME}' for a variable"
+            problems.add_unusable(place, message)
+        elif name not in environ:
+            problems.add_unusable(place, f"${{{name}}} is not set in the environment")
+        else:
+            used.append((name, environ[name]))
+            return environ[name]
+        return match[0]
+
+    expanded = _DOLLAR.sub(value, text)
+    return EnvStr(expanded, text, tuple(used)) if used else expanded
+
+
+def variables(data: Any) -> Iterator[tuple[str, str]]:
+    """Yield the variables that the strings in `data` were made of."""
+    if isinstance(data, EnvStr):
+        yield from data.used
+    elif isinstance(data, list):
+        for item in data:
+            yield from variables(item)
+    elif isinstance(data, dict):
+        for item in data.values():
+            yield from variables(item)
+
+
+def number_from(text: EnvStr, make: Callable[[str], Any], pattern: str) -> Any:
+    """Return the number that the environment has, or ``None`` if it is none."""
+    return make(text) if re.fullmatch(pattern, text.strip(), re.ASCII) else None
