@@ -62,6 +62,18 @@ PUBLIC: dict[str, list[str]] = {
         "stop",
         "strings_worker",
     ],
+    "trioworker.agent": [
+        "Agent",
+        "AgentFileError",
+        "Mask",
+        "Problem",
+        "Program",
+        "configure_logging",
+        "load",
+        "open_program",
+        "run_agent",
+        "run_engine",
+    ],
     "trioworker.dependency": [
         "Bounce",
         "End",

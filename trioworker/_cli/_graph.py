@@ -94,9 +94,9 @@ def layers(graph: Graph) -> list[list[str]]:
             left[dependent] -= 1
             if not left[dependent]:
                 ready.append(dependent)
-    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
     for node in graph.nodes:
-        found[depth[node]].append(node)
+        found[depth.get(node, 0)].append(node)
     return found
 
 
@@ -212,6 +212,11 @@ _STYLE = """\
   .small { font-size: 11px; fill: #57606a; }"""
 
 
+_TIP = """\
+<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" \
+orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>"""
+
+
 def svg(graph: Graph) -> str:
     """Return the graph as a picture that needs nothing else: no script, no font, no link."""
     rows = _ordered(graph)[::-1]  # who needs most stands on top
@@ -228,13 +233,12 @@ def svg(graph: Graph) -> str:
             middle[node] = left + widths[node] / 2
             top[node] = _HEAD + i * _DOWN
             left += widths[node] + _GAP
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{_xml(graph.name)}</title>",
         f"<style>\n{_STYLE}\n</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>',
+        _TIP,
         f'<text class="left" x="{_MARGIN}" y="20">{_xml(graph.name)}</text>',
         *_legend(),
     ]
@@ -270,13 +274,12 @@ def _curve(x1: float, top1: float, x2: float, top2: float) -> str:
     """Return the path from the box of who needs to the box of who is needed."""
     if top1 < top2:
         y1, y2 = top1 + _HEIGHT, top2
-        bend = (y2 - y1) / 2
-        return f"M{x1:.1f} {y1:.1f} C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
-    # A live input in the same layer or above: out at the top, and in at the bottom or the top.
-    y1, y2 = top1, top2 + (_HEIGHT if top2 < top1 else 0)
-    bend = _DOWN / 3
-    inward = y2 + bend if top2 < top1 else y2 - bend
-    return f"M{x1:.1f} {y1:.1f} C{x1:.1f} {y1 - bend:.1f} {x2:.1f} {inward:.1f} {x2:.1f} {y2:.1f}"
+        out, into = y1 + (y2 - y1) / 2, y2 - (y2 - y1) / 2
+    else:  # a live input in the same layer or above: out at the top
+        y1, y2 = top1, top2 + (_HEIGHT if top2 < top1 else 0)
+        out, into = y1 - _DOWN / 3, y2 + (_DOWN / 3 if top2 < top1 else -_DOWN / 3)
+    points = ((x1, out), (x2, into), (x2, y2))
+    return f"M{x1:.1f} {y1:.1f} C" + " ".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _ordered(graph: Graph) -> list[list[str]]:

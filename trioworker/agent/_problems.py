@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
 
 from trioworker import TrioworkerError
 
-if TYPE_CHECKING:
-    from ._environment import Mask
-
-Place: TypeAlias = "tuple[str | int, ...]"
+Place: TypeAlias = tuple[str | int, ...]
+Masking: TypeAlias = Callable[[str], str]
 
 MOST_CHOICES = 20
 """How many allowed choices a message lists; the nearest are named in any case."""
@@ -65,7 +63,7 @@ class AgentFileError(TrioworkerError):
         mask: to be called with what else is printed of them, such as the traceback of a cause.
     """
 
-    def __init__(self, problems: Iterable[Problem], mask: Callable[[str], str] = str) -> None:
+    def __init__(self, problems: Iterable[Problem], mask: Masking = str) -> None:
         self.mask = mask
         self.problems = tuple(sorted(problems, key=lambda p: (p.path, p.message)))
         super().__init__("\n".join(map(str, self.problems)))
@@ -84,7 +82,7 @@ class Problems:
         place: Place,
         message: str,
         *,
-        mask: Mask | None = None,
+        mask: Masking | None = None,
         cause: BaseException | None = None,
     ) -> None:
         """Add what is wrong at `place`; the same twice counts once."""
@@ -111,7 +109,7 @@ class Problems:
         """What was added so far."""
         return list(self._found.values())
 
-    def raise_if_any(self, mask: Mask) -> None:
+    def raise_if_any(self, mask: Masking) -> None:
         """Raise the `AgentFileError` of all that was found, if anything was."""
         if self._found:
             found = [attrs.evolve(p, message=mask(p.message)) for p in self.found]
