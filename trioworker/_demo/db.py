@@ -1,0 +1,123 @@
+"""The database: open as long as it runs, and nobody's call hangs on it when it is not.
+
+What is stored, and how, is all here. ``(sha256, line)`` is unique by the schema, whatever the
+program does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import attrs
+import trio
+
+from trioworker import Getter, Manifold, Tomb
+from trioworker.backends.sqlite import Database, open_database
+
+from .faults import breakable, itself
+from .folder import Folder
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    sha256 TEXT PRIMARY KEY,
+    name   TEXT NOT NULL,    -- the first under which this content came
+    lines  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS rows (
+    sha256 TEXT NOT NULL REFERENCES files,
+    line   INTEGER NOT NULL,
+    body   TEXT NOT NULL,
+    UNIQUE (sha256, line)
+) STRICT;
+CREATE TABLE IF NOT EXISTS samples (
+    id    INTEGER PRIMARY KEY,
+    files INTEGER NOT NULL,
+    lines INTEGER NOT NULL
+) STRICT;
+"""
+
+Rows = Sequence[tuple[int, str]]
+"""The rows of a file: each with the number of its line."""
+
+
+@final
+class Store:
+    """What `db` offers: the few things that the others do with the database.
+
+    A call while the database is being closed is interrupted with `trioworker.Dying`, and rolled
+    back.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.tomb = Tomb(name="db")
+        self._database = database
+
+    async def create(self) -> None:
+        """Make the tables that are not there yet."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(SCHEMA)
+
+    async def add_file(self, sha256: str, name: str, rows: Rows) -> bool:
+        """Store a file's rows and its hash, both or neither; return False if they are there."""
+        with self.tomb.while_alive():
+            async with self._database.transaction() as transaction:
+                known = "SELECT 1 FROM files WHERE sha256 = ?"
+                if await transaction.execute(known, (sha256,)):
+                    return False
+                await transaction.execute(
+                    "INSERT INTO files (sha256, name, lines) VALUES (?, ?, ?)",
+                    (sha256, name, len(rows)),
+                )
+                await transaction.executemany(
+                    "INSERT INTO rows (sha256, line, body) VALUES (?, ?, ?)",
+                    ((sha256, line, body) for line, body in rows),
+                )
+            return True
+
+    async def add_sample(self) -> tuple[int, int]:
+        """Store how many files and lines there are; return both."""
+        with self.tomb.while_alive():
+            async with self._database.transaction() as transaction:
+                [row] = await transaction.execute(
+                    "INSERT INTO samples (files, lines) "
+                    "SELECT count(*), coalesce(sum(lines), 0) FROM files RETURNING files, lines"
+                )
+            files, lines = row
+            return files, lines
+
+    async def prune_samples(self, keep: int) -> int:
+        """Delete all samples but the latest `keep`; return how many that were."""
+        with self.tomb.while_alive():
+            async with self._database.transaction() as transaction:
+                pruned = await transaction.execute(
+                    "DELETE FROM samples WHERE id NOT IN "
+                    "(SELECT id FROM samples ORDER BY id DESC LIMIT ?) RETURNING id",
+                    (keep,),
+                )
+            return len(pruned)
+
+
+@final
+@attrs.frozen
+class Config:
+    """What the database must be told."""
+
+    directory: Path
+    """The demo's."""
+
+
+def manifold(config: Config) -> Manifold:
+    """Return how to run it."""
+    path = Folder(config.directory).database
+
+    async def start(_get: Getter, *, task_status: trio.TaskStatus[Store]) -> None:
+        async with open_database(path) as database:
+            store = Store(database)
+            await store.create()
+            with store.tomb:
+                task_status.started(store)
+                await trio.sleep_forever()
+
+    return breakable(Manifold(start, outputs={Store: itself}))

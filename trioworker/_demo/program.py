@@ -1,0 +1,371 @@
+"""The demo's course: drop and chaos, settle, stop, verdict. Each phase is bounded in time.
+
+The faults come while the files do. Then `chaos` is uninstalled, which takes back what it has set,
+and from there on nothing is left to chance: the engine has to bring everything back and the inbox
+has to become empty, so the result rests on what the engine promises and not on luck. The machine
+decides about nothing but the number of starts.
+
+Nothing is assumed in the end. The files are counted (`verdict.py`), and every error that ended a
+run is held against what was injected (`Ledger`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, final
+
+import attrs
+import trio
+
+from trioworker import Bounce, Dying, Engine, Manifold, Missing, RetryAfter, StartTimeout, Uninstall
+from trioworker.agent import load
+from trioworker.dependency import State
+
+from .chaos import VICTIMS
+from .faults import InjectedFault
+from .files import Dropper
+from .folder import Folder, names_in
+from .graphs import GRAPHS, GraphFailed, Trial, graph_of
+from .verdict import judge
+
+if TYPE_CHECKING:
+    from trioworker.dependency import EngineReport
+
+AGENT_FILE = Path(__file__).with_name("agent.toml")
+SETTLE_LIMIT = 15.0
+"""Seconds until the inbox must be empty and all be started."""
+STOP_LIMIT = 15.0
+"""Seconds until the engine must be dead; more than any ``stop_timeout``."""
+
+
+class CannotRun(Exception):
+    """The demo cannot run here; the message is one line that names what is missing or wrong."""
+
+
+class Show(Protocol):
+    """What shows the engine while it runs."""
+
+    caption: str
+
+    def print(self, text: str) -> None:
+        """Show a line."""
+        ...
+
+
+Display = Callable[[Engine], AbstractAsyncContextManager[Show]]
+"""Makes what shows an engine for the length of an ``async with`` block."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What can be chosen.
+
+    Raises:
+        CannotRun: a value is not usable.
+    """
+
+    files: int = 200
+    """How many files arrive; every fortieth is malformed."""
+    seconds: float = 8.0
+    """How long they do, and how long chaos reigns."""
+    seed: int = attrs.field(factory=lambda: random.randrange(10**6))
+    """Decides about files and faults."""
+    directory: Path | None = None
+    """Where to keep the data, and to continue from; a temporary directory if ``None``."""
+
+    @classmethod
+    def chosen(
+        cls, *, files: int, seconds: float, seed: int | None, directory: Path | None
+    ) -> Settings:
+        """Return the settings of a command line, where no seed means any."""
+        if seed is None:
+            return cls(files=files, seconds=seconds, directory=directory)
+        return cls(files=files, seconds=seconds, seed=seed, directory=directory)
+
+    def __attrs_post_init__(self) -> None:
+        if self.files < 0:
+            raise CannotRun(f"--files must be at least 0, not {self.files}")
+        if not 0 <= self.seconds <= 86400:  # noqa: PLR2004 - a day
+            raise CannotRun(f"--seconds must be from 0 to 86400, not {self.seconds:g}")
+
+
+def run(settings: Settings, display: Display) -> int:
+    """Run the graphs, then the program; print what is seen.
+
+    Returns:
+        The exit status: 0 if all was as it should be, else 1; 130 and 143 after SIGINT and SIGTERM.
+
+    Raises:
+        CannotRun: before anything has begun.
+    """
+    return trio.run(_until_signalled, settings, display)
+
+
+async def _until_signalled(settings: Settings, display: Display) -> int:
+    status = 0
+
+    async def listen(*, task_status: trio.TaskStatus[None]) -> None:
+        nonlocal status
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as numbers:
+            task_status.started()
+            async for number in numbers:
+                if status:  # for the second time: somebody means it
+                    os._exit(status)
+                status = 128 + number
+                nursery.cancel_scope.cancel(reason=signal.Signals(number).name)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen)
+        status = await _run(settings, display)
+        nursery.cancel_scope.cancel()
+    return status
+
+
+async def _run(settings: Settings, display: Display) -> int:
+    print(f"seed {settings.seed}", flush=True)
+    try:
+        for name in GRAPHS:
+            print(await Trial(name, graph_of(name), settings.seed).run(), flush=True)
+    except GraphFailed as exc:
+        print(f"FAILED: {exc}")
+        return 1
+    with open_folder(settings.directory) as folder, Logs(folder) as logs:
+        problems = await Program(settings, folder, logs).run(display)
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    if problems and settings.directory is None:
+        print(f"to look closer: trioworker demo --seed {settings.seed} --dir DIRECTORY")
+    return 1 if problems else 0
+
+
+@contextmanager
+def open_folder(directory: Path | None) -> Generator[Folder]:
+    """Make the demo's directory, and keep others out of it; remove it if it is a temporary one.
+
+    Raises:
+        CannotRun: it cannot be used, or another demo uses it.
+    """
+    try:
+        root = Path(tempfile.mkdtemp(prefix="trioworker-")) if directory is None else directory
+        folder = Folder(root.absolute())
+        folder.create()
+        lock = (root / "lock").open("wb")
+    except OSError as exc:
+        raise CannotRun(f"{directory or tempfile.gettempdir()}: {exc.strerror or exc}") from exc
+    try:
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CannotRun(f"{directory}: another demo is using it") from None
+            yield folder
+    finally:
+        if directory is None:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+@final
+class Program:
+    """The demo's own program, run once."""
+
+    def __init__(self, settings: Settings, folder: Folder, logs: Logs) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._logs = logs
+        self._ledger = Ledger()
+        self._problems: list[str] = []
+        environ = {
+            "TRIOWORKER_DEMO_DIR": str(folder.root),
+            "TRIOWORKER_DEMO_SEED": str(settings.seed),
+        }
+        agent = load(AGENT_FILE, environ={**os.environ, **environ})
+        self._engine = Engine(agent.config)
+        self._engine.install_all(
+            {name: self._ledger.watch(name, one) for name, one in agent.manifolds.items()}
+        )
+
+    async def run(self, display: Display) -> list[str]:
+        """Run it; print the verdict; return what was not as it should have been."""
+        dropper = Dropper(self._folder, self._settings.seed)
+        if mended := dropper.mend():
+            print(f"{mended} files of a run that was cut short arrive once more", flush=True)
+        async with display(self._engine) as show, trio.open_nursery() as nursery:
+            nursery.start_soon(self._engine.run)
+            chaos = await self._drop(dropper, show)
+            await self._settle(show, chaos)
+            seconds = await self._stop(show)
+            nursery.cancel_scope.cancel()
+        report = self._engine.report()
+        starts = sum(one.starts for one in report.manifolds.values()) + 1  # and chaos
+        restarts = starts - len(report.manifolds) - 1
+        verdict = await judge(self._folder)
+        how = f"clean stop in {seconds:.1f} s" if not self._problems else "no clean stop"
+        self._problems += self._unaccounted(report)
+        self._problems += verdict.problems
+        print(self._ledger)
+        print(f"{verdict}; {starts} starts, {restarts} restarts; {how}", flush=True)
+        return self._problems
+
+    async def _drop(self, dropper: Dropper, show: Show) -> object:
+        """Let files arrive while chaos reigns; return what chaos says of itself."""
+        self._begin(show, f"drop and chaos, {self._settings.seconds:g} s")
+        end = trio.current_time() + self._settings.seconds
+        await dropper.drop(self._settings.files, self._settings.seconds)
+        await trio.sleep_until(end)
+        return self._engine.report().manifolds["chaos"].worker
+
+    async def _settle(self, show: Show, chaos: object) -> None:
+        self._begin(show, f"settle, at most {SETTLE_LIMIT:g} s; chaos was: {_told(chaos)}")
+        self._engine.uninstall("chaos")
+        with trio.move_on_after(SETTLE_LIMIT) as limit:
+            while list(self._unsettled()):
+                await self._engine.wait_settled()
+                await trio.sleep(0.02)
+        if limit.cancelled_caught:
+            self._problems += [f"not settled: {what}" for what in self._unsettled()]
+
+    async def _stop(self, show: Show) -> float:
+        """Stop the engine; return the seconds that it took."""
+        self._begin(show, f"stop, at most {STOP_LIMIT:g} s")
+        began = trio.current_time()
+        self._engine.kill()
+        with trio.move_on_after(STOP_LIMIT) as limit:
+            await self._engine.wait()
+        if limit.cancelled_caught:
+            for name, one in self._engine.report().manifolds.items():
+                if one.state != State.STOPPED:
+                    print(f"FAILED: {name} is {one.state} {STOP_LIMIT:g} s after the stop")
+            sys.stdout.flush()
+            os._exit(1)  # nothing else would end: there is a task that cannot be cancelled
+        return trio.current_time() - began
+
+    @staticmethod
+    def _begin(show: Show, phase: str) -> None:
+        show.caption = phase
+        show.print(f"-- {phase}")
+
+    def _unsettled(self) -> Iterator[str]:
+        manifolds = self._engine.report().manifolds
+        for directory in (self._folder.inbox, self._folder.work):
+            for name in names_in(directory):
+                if not name.startswith("."):
+                    yield f"{name} is still in {directory.name}/"
+        if "chaos" in manifolds:
+            yield "chaos is still there"
+        for name in VICTIMS:
+            if manifolds[name].state != State.STARTED:
+                yield str(self._engine.explain(name))
+
+    def _unaccounted(self, report: EngineReport) -> Iterator[str]:
+        """Yield what went wrong beside the files."""
+        yield from self._logs.problems
+        yield from self._ledger.unaccounted
+        for name, one in report.manifolds.items():
+            if one.stuck is not None:
+                yield f"{name} is stuck at {' / '.join(one.stuck)}"
+            if one.starts != one.ends:
+                yield f"{name} was started {one.starts} times, and ended {one.ends} times"
+
+
+@final
+class Ledger:
+    """Every error that ended a run, held against what was injected.
+
+    Attributes:
+        unaccounted: errors that nobody injected, each with its manifold.
+    """
+
+    def __init__(self) -> None:
+        self._injected = 0
+        self._slow: list[str] = []
+        self.unaccounted: list[str] = []
+
+    def watch(self, name: str, manifold: Manifold) -> Manifold:
+        """Return `manifold` with its ends entered here."""
+        before = manifold.filter
+
+        def seen(exc: Exception) -> BaseException | None:
+            judged = exc if before is None else before(exc)
+            if judged is not None:
+                self._enter(name, judged)
+            return judged
+
+        return attrs.evolve(manifold, filter=seen)
+
+    def _enter(self, name: str, exc: BaseException) -> None:
+        found = list(_leaves(exc))
+        self._injected += any(isinstance(leaf, InjectedFault) for leaf in found)
+        for leaf in found:
+            if isinstance(leaf, StartTimeout):
+                # Nobody made it hang: the machine was busy. It was tried again, and that is all.
+                self._slow.append(name)
+            elif not isinstance(leaf, _ACCOUNTED):
+                self.unaccounted.append(f"{name}: {type(leaf).__name__}: {leaf}")
+
+    def __str__(self) -> str:
+        slow = f", {len(self._slow)} by a slow machine" if self._slow else ""
+        others = f", {len(self.unaccounted)} UNACCOUNTED FOR" if self.unaccounted else ""
+        return f"runs ended: {self._injected} by injected faults{slow}{others}"
+
+
+# Refusals of somebody who is dying, and verdicts, are no errors.
+_ACCOUNTED = (InjectedFault, Dying, Bounce, Missing, RetryAfter, Uninstall)
+
+
+@final
+class Logs(logging.Handler):
+    """What the engine logs: with all tracebacks into a file, and what must not be, kept.
+
+    Attributes:
+        problems: errors that are not the end of a run, of which the ledger knows.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(logging.INFO)
+        self._file = logging.FileHandler(folder.root / "demo.log", encoding="utf-8", delay=True)
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._logger = logging.getLogger("trioworker")
+        self._before = (self._logger.level, self._logger.propagate)
+        self.problems: list[str] = []
+
+    def __enter__(self) -> Logs:
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.INFO)
+        self._logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.level, self._logger.propagate = self._before
+        self._file.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record."""
+        self._file.handle(record)
+        if record.levelno >= logging.ERROR and not str(record.msg).startswith('"%s" manifold %s:'):
+            self.problems.append(" ".join(record.getMessage().split()))
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc
+
+
+def _told(counts: object) -> str:
+    if not isinstance(counts, dict):
+        return "not there"
+    return ", ".join(f"{key} {count}" for key, count in counts.items())
