@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import trioworker
 
-from . import MissingExtra
+from . import MissingExtra, _demo
 
 try:
     from cyclopts import App, CycloptsError, Parameter
@@ -123,6 +123,9 @@ def graph(
     drawn = _graph.FORMATS[format](_graph.graph_of(program.engine.report(), program.mask))
     print(drawn)
     return 0
+
+
+app.command(_demo.demo, help_epilogue="Example:\n  trioworker demo --seed 7 --dir demo-data")
 
 
 def _open(target: str, *, debug: bool) -> Program | None:

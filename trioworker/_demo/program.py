@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ import trio
 
 from trioworker import Bounce, Dying, Engine, Manifold, Missing, RetryAfter, StartTimeout, Uninstall
 from trioworker.agent import load
+from trioworker.backends.sqlite import open_database
 from trioworker.dependency import State
 
 from .chaos import VICTIMS
@@ -109,11 +111,17 @@ def run(settings: Settings, display: Display) -> int:
     Raises:
         CannotRun: before anything has begun.
     """
-    return trio.run(_until_signalled, settings, display)
+    with open_folder(settings.directory) as folder:
+        return trio.run(_until_signalled, settings, folder, display)
 
 
-async def _until_signalled(settings: Settings, display: Display) -> int:
+async def _until_signalled(settings: Settings, folder: Folder, display: Display) -> int:
     status = 0
+    try:
+        async with open_database(folder.database):
+            pass
+    except Exception as exc:
+        raise CannotRun(f"{folder.database}: {exc}") from exc
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
         nonlocal status
@@ -127,12 +135,12 @@ async def _until_signalled(settings: Settings, display: Display) -> int:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(listen)
-        status = await _run(settings, display)
+        status = await _run(settings, folder, display)
         nursery.cancel_scope.cancel()
     return status
 
 
-async def _run(settings: Settings, display: Display) -> int:
+async def _run(settings: Settings, folder: Folder, display: Display) -> int:
     print(f"seed {settings.seed}", flush=True)
     try:
         for name in GRAPHS:
@@ -140,7 +148,7 @@ async def _run(settings: Settings, display: Display) -> int:
     except GraphFailed as exc:
         print(f"FAILED: {exc}")
         return 1
-    with open_folder(settings.directory) as folder, Logs(folder) as logs:
+    with Logs(folder) as logs:
         problems = await Program(settings, folder, logs).run(display)
     for problem in problems:
         print(f"FAILED: {problem}")
@@ -160,7 +168,7 @@ def open_folder(directory: Path | None) -> Generator[Folder]:
         root = Path(tempfile.mkdtemp(prefix="trioworker-")) if directory is None else directory
         folder = Folder(root.absolute())
         folder.create()
-        lock = (root / "lock").open("wb")
+        lock = (folder.root / "lock").open("wb")
     except OSError as exc:
         raise CannotRun(f"{directory or tempfile.gettempdir()}: {exc.strerror or exc}") from exc
     try:
@@ -200,12 +208,12 @@ class Program:
         dropper = Dropper(self._folder, self._settings.seed)
         if mended := dropper.mend():
             print(f"{mended} files of a run that was cut short arrive once more", flush=True)
+        seconds = 0.0
         async with display(self._engine) as show, trio.open_nursery() as nursery:
-            nursery.start_soon(self._engine.run)
+            nursery.start_soon(self._supervise, nursery.cancel_scope)
             chaos = await self._drop(dropper, show)
             await self._settle(show, chaos)
             seconds = await self._stop(show)
-            nursery.cancel_scope.cancel()
         report = self._engine.report()
         starts = sum(one.starts for one in report.manifolds.values()) + 1  # and chaos
         restarts = starts - len(report.manifolds) - 1
@@ -216,6 +224,14 @@ class Program:
         print(self._ledger)
         print(f"{verdict}; {starts} starts, {restarts} restarts; {how}", flush=True)
         return self._problems
+
+    async def _supervise(self, phases: trio.CancelScope) -> None:
+        try:
+            await self._engine.run()
+        except Exception as exc:  # noqa: BLE001 - it should not fail, whatever the faults are
+            traceback.print_exception(exc)
+            self._problems.append(f"the engine failed: {type(exc).__name__}: {exc}")
+            phases.cancel(reason="the engine failed")
 
     async def _drop(self, dropper: Dropper, show: Show) -> object:
         """Let files arrive while chaos reigns; return what chaos says of itself."""
