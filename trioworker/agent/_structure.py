@@ -14,7 +14,7 @@ import enum
 import functools
 import re
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -122,6 +122,7 @@ def converter() -> Converter:
     made.register_structure_hook_factory(attrs.has, functools.partial(_class, made))
     made.register_structure_hook_factory(_is_union, functools.partial(_union, made))
     made.register_structure_hook_factory(is_container, functools.partial(_guarded, made, busy))
+    made.register_structure_hook_factory(_is_table, functools.partial(_table, made))
     return made
 
 
@@ -131,6 +132,10 @@ def _is_literal(type_: Any) -> bool:
 
 def _is_enum(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, enum.Enum)
+
+
+def _is_table(type_: Any) -> bool:
+    return (get_origin(type_) or type_) in {dict, Mapping, MutableMapping}
 
 
 def _is_union(type_: Any) -> bool:
@@ -218,7 +223,8 @@ _SCALARS: dict[Any, Hook] = {
 def _choice(allowed: Collection[Any]) -> Hook:
     def hook(value: Any, _: Any) -> Any:
         for choice in allowed:
-            if choice == value and isinstance(value, type(choice)):
+            # True is an int and equals 1, but nobody means it.
+            if choice == value and isinstance(value, bool) == isinstance(choice, bool):
                 return value
         raise expected(_either(map(repr, allowed)), value)
 
@@ -302,6 +308,28 @@ def _guarded(made: Converter, busy: list[Any], type_: Any) -> Hook:
         if not isinstance(value, shape):
             raise expected(wanted, value)
         return inner(value, type_)
+
+    return hook
+
+
+def _table(made: Converter, type_: Any) -> Hook:
+    # Not guarded like the others: cattrs would remember its own hook for it in place of ours.
+    key_type, value_type = get_args(type_) or (Any, Any)
+    key_hook, value_hook = made.get_structure_hook(key_type), made.get_structure_hook(value_type)
+
+    def hook(value: Any, _: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise expected("a table", value)
+        failed: list[Failed] = []
+        filled: dict[Any, Any] = {}
+        for key, item in value.items():
+            try:
+                filled[key_hook(key, key_type)] = value_hook(item, value_type)
+            except Exception as exc:  # noqa: BLE001 - all that is wrong is collected
+                failed += [((Key(key), *place), text, why) for place, text, why in failures(exc)]
+        if failed:
+            raise Broken(*failed)
+        return filled
 
     return hook
 
