@@ -228,6 +228,15 @@ class Program:
         """The state of everything that is installed."""
         return {name: m.state for name, m in self.engine.report().manifolds.items()}
 
+    @property
+    def live_timers(self) -> int:
+        return len(self.engine._machine.timers)
+
+    async def settle(self) -> None:
+        """Wait until all that was told has been done, and the engine has come to rest."""
+        await trio.testing.wait_all_tasks_blocked()
+        await self.engine.wait_settled()
+
     def forget(self) -> None:
         """Empty the record: what has happened so far is of no interest."""
         self.record.clear()
@@ -253,10 +262,14 @@ class Program:
                     await self.engine.wait_settled()
                 else:
                     await trio.testing.wait_all_tasks_blocked()
-                yield self.engine
-                self.engine.kill()
+                try:
+                    yield self.engine
+                    self.engine.kill()
+                finally:
+                    for double in self.doubles.values():
+                        double.let_go.set()
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
+            if len(set(group.exceptions)) == 1:  # the block may have raised the engine's own
                 raise group.exceptions[0] from None
             raise
         finally:

@@ -155,7 +155,7 @@ async def test_e1_a_name_stays_taken_until_its_run_has_ended() -> None:
         db.let_go.set()
         await engine.wait_state("db", "absent")
         engine.install("db", manifold())
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {"db": "started"}
 
 
@@ -297,7 +297,7 @@ async def test_e1_a_cycle_that_an_uninstall_has_opened_is_none() -> None:
         program.forget()
         program.install("a", "b")
         program.install("b")
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["b", "a"]
 
 
@@ -318,7 +318,7 @@ async def test_e1_install_all_installs_all_in_any_order() -> None:
     web, api, db = (program.make("web", "api"), program.make("api", "db"), program.make("db"))
     async with program.running() as engine:
         engine.install_all({"web": web.manifold, "api": api.manifold, "db": db.manifold})
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["db", "api", "web"]
 
 
@@ -353,7 +353,7 @@ async def test_e1_install_all_is_all_or_nothing(case: str, bad_first: bool) -> N
             with pytest.raises(NotFound):
                 engine.explain(name)
         engine.install_all(good)  # nothing is left in the way
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {**before, "good": "started", "better": "started"}
 
 
@@ -371,10 +371,10 @@ async def test_e1_install_all_accepts_inputs_that_come_later_if_told() -> None:
     api = program.make("api", "db")
     async with program.running() as engine:
         engine.install_all({"api": api.manifold}, later={"db"})
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {"api": "waiting"}
         program.install("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["db", "api"]
 
 
@@ -406,7 +406,7 @@ async def test_e1_install_all_does_not_restart_what_sees_an_optional_input_come_
     cache = program.make("cache")
     async with program.running() as engine:
         engine.install_all({"api": api.manifold, "cache": cache.manifold})
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["cache", "api"]
 
 
@@ -418,7 +418,7 @@ async def test_e1_uninstall_stops_dependents_first() -> None:
     program.chain("db", "api", "web")
     async with program.running() as engine:
         engine.uninstall("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.ends == ["web", "api", "db"]
 
 
@@ -427,7 +427,7 @@ async def test_e1_dependents_of_the_uninstalled_stay_and_wait_and_say_why() -> N
     program.chain("db", "api", "web")
     async with program.running() as engine:
         engine.uninstall("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {"api": "waiting", "web": "waiting"}
         assert "uninstalled" in str(engine.explain("api"))
         with pytest.raises(NotFound):
@@ -442,7 +442,7 @@ async def test_e1_dependents_start_again_when_the_name_is_installed_again() -> N
         await engine.wait_state("db", "absent")
         program.forget()
         program.install("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["db", "api", "web"]
 
 
@@ -451,7 +451,7 @@ async def test_e1_uninstall_leaves_inputs_alone() -> None:
     db, api = program.chain("db", "api")
     async with program.running() as engine:
         engine.uninstall("api")
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {"db": "started"}
         assert (db.starts, api.is_alive) == (1, False)
 
@@ -486,7 +486,7 @@ async def test_e1_uninstall_of_one_that_starts_cancels_the_start() -> None:
     program.install("db", body=when_told)
     async with program.running(settle=False) as engine:
         engine.uninstall("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {}
         assert program.record == ["start db", "end db"]
 
@@ -498,7 +498,7 @@ async def test_e1_uninstall_of_one_that_waits_for_its_delay_needs_no_wait() -> N
         assert program.states == {"db": "delayed"}
         engine.uninstall("db")
         assert program.states == {}
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == ["db"]
 
 
@@ -507,7 +507,7 @@ async def test_e1_uninstall_is_obeyed_whatever_the_stopping_raises() -> None:
     program.install("db", body=failing_when_stopped(OSError("flush")))
     async with program.running() as engine:
         engine.uninstall("db")
-        await engine.wait_settled()
+        await program.settle()
         assert program.states == {}
 
 

@@ -99,7 +99,7 @@ async def test_e2_a_chain_costs_one_start_each_in_either_order_of_installation(
     async with program.running() as engine:
         if during_run:
             install(engine)
-            await engine.wait_settled()
+            await program.settle()
         assert program.starts == names
     assert program.ends == names[::-1]
 
@@ -114,12 +114,12 @@ async def test_e2_starts_equal_manifolds_whatever_the_graph_and_the_order(
     half = len(order) // 2
     for name in order[:half]:
         program.install(name, *inputs[name])
-    async with program.running() as engine:
+    async with program.running():
         for name in order[half:]:
             program.install(name, *inputs[name])
             if len(name) % 2:
                 await wait_all_tasks_blocked()
-        await engine.wait_settled()
+        await program.settle()
         assert sorted(program.starts) == sorted(inputs)
         for name, needed in inputs.items():
             for other in needed:
@@ -169,12 +169,12 @@ async def test_e2_a_chain_of_3000_survives_the_crash_of_its_root(autojump_clock:
     program = Program()
     names = [f"m{i}" for i in range(size)]
     program.chain(*names)
-    async with program.running() as engine:
+    async with program.running():
         program.forget()
         program.doubles["m0"].life.fail(OSError("gone"))
         await wait_all_tasks_blocked()
         assert program.ends == ["m0", *names[:0:-1]]
-        await engine.wait_settled()
+        await program.settle()
         assert program.starts == names
 
 
@@ -186,7 +186,7 @@ async def test_e2_a_start_that_needs_the_same_manifold_under_two_roles_is_one_st
     async with program.running() as engine:
         assert api.starts == 1
         engine.restart("db")
-        await engine.wait_settled()
+        await program.settle()
         assert api.starts == 2
 
 
@@ -277,12 +277,12 @@ async def test_e3_a_hung_start_can_be_held_restarted_and_removed() -> None:
 async def test_e3_crashes_of_many_are_handled_at_once(autojump_clock: MockClock) -> None:
     program = Program()
     doubles = [program.install(f"m{i}") for i in range(50)]
-    async with program.running() as engine:
+    async with program.running():
         for double in doubles:
             double.life.fail(OSError("all"))
         begin = trio.current_time()
         await wait_all_tasks_blocked()
-        await engine.wait_settled()
+        await program.settle()
         assert trio.current_time() - begin == pytest.approx(1.0)
         assert [double.starts for double in doubles] == [2] * 50
 
@@ -318,10 +318,10 @@ async def test_an_idle_engine_has_no_live_timer_and_no_runnable_task(
     async with program.running() as engine:
         for _ in range(3):
             engine.restart("db")
-            await engine.wait_settled()
+            await program.settle()
             program.doubles["db"].life.fail(OSError("gone"))
             await wait_all_tasks_blocked()
-            await engine.wait_settled()
+            await program.settle()
         await wait_all_tasks_blocked()
         assert program.states == {"db": "started", "api": "started", "waiting": "waiting"}
         assert program.doubles["db"].starts == 7
@@ -348,7 +348,7 @@ async def test_an_engine_after_trouble_is_idle_again(seed: int, autojump_clock: 
                 double.life.fail(OSError("trouble"))
             if rng.random() < 0.5:
                 await wait_all_tasks_blocked()
-        await engine.wait_settled()
+        await program.settle()
         await wait_all_tasks_blocked()
         assert set(program.states.values()) == {"started"}
         assert len(engine._machine.timers) == 0
