@@ -94,7 +94,9 @@ class Engine:
                             await self._supervise(task_status)
                         outer.cancel_scope.cancel(reason=f"{self.name} has ended")
                 finally:
-                    for error in worst(self._machine.errors, self._config.worst_error):
+                    ranked = worst(self._machine.errors, self._config.worst_error)
+                    # Once more: worst_error is foreign code, and may have killed us with another.
+                    for error in (*ranked, *self._machine.errors):
                         self._tomb.kill(error)
         finally:
             if self._tomb.is_dead and self._nursery is not None:
@@ -233,15 +235,20 @@ class Engine:
         """Wait until `name` is in, or passes through, one of `states`; return it. A checkpoint.
 
         Raises:
-            NotFound: nothing has that name, or it was uninstalled meanwhile.
+            NotFound: nothing has that name, or it was uninstalled meanwhile; unless that is what
+                is waited for, by ``absent``.
             Dying: the engine has ended before.
             ValueError: a state that does not exist.
         """
         wanted = frozenset(State(state) for state in states or (State.STARTED,))
-        node = self._registry.installed(name)
-        if node.state in wanted:
+        if State.ABSENT in wanted and not self._registry.is_installed(name):
             await trio.lowlevel.checkpoint()
-            return node.state
+            return State.ABSENT
+        node = self._registry.installed(name)
+        state = node.state
+        if state in wanted:
+            await trio.lowlevel.checkpoint()
+            return state
         if self._tomb.is_dead:
             raise self._tomb.refusal()
         return await self._machine.observers.wait_state(node, wanted)

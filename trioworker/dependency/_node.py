@@ -186,7 +186,7 @@ class Run:
         self.cancelled = False
         self.late = False  # start_timeout passed
         self.place: str | None = None  # where it was when it was cancelled for being late
-        self.ask_error: Exception | None = None
+        self.ask_error: BaseException | None = None
         self.stuck: tuple[str, ...] | None = None  # where it stands, once stop_timeout passed
         self.timer: Timer | None = None  # for the start time-out, grace, or stop time-out
         self.is_over = False

@@ -116,6 +116,7 @@ class Observers:
 
     def __init__(self) -> None:
         self.active = False
+        self._is_over = False
         self._waiters: dict[Node, list[_StateWaiter]] = {}
         self._settled: trio.Event | None = None
         self._streams: list[EventStream] = []
@@ -145,7 +146,10 @@ class Observers:
         await self._settled.wait()
 
     def listen(self, stream: EventStream) -> None:
-        """Add a stream."""
+        """Add a stream; after the end it is over at once."""
+        if self._is_over:
+            stream.end()
+            return
         self._streams.append(stream)
         self.active = True
 
@@ -172,6 +176,7 @@ class Observers:
 
     def end(self, refusal: Exception) -> None:
         """The engine is dead: answer everybody."""
+        self._is_over = True
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.result = outcome.Error(refusal)

@@ -37,6 +37,11 @@ class Registry:
             raise NotFound(msg)
         return node
 
+    def is_installed(self, name: str) -> bool:
+        """Whether something is installed under `name`."""
+        node = self._nodes.get(name)
+        return node is not None and node.state is not State.ABSENT
+
     def known(self, name: str) -> Node:
         """Return the node of a manifold that is installed or that somebody declares.
 
@@ -135,7 +140,7 @@ class Registry:
             f'"{name}" needs "{needed}"{self._near(needed, manifolds)}'
             for name, manifold in manifolds.items()
             for needed in manifold.bound(manifold.inputs)
-            if needed not in manifolds and needed not in later and not self._is_installed(needed)
+            if needed not in manifolds and needed not in later and not self.is_installed(needed)
         ]
         if unknown:
             msg = (
@@ -157,10 +162,6 @@ class Registry:
             path = " -> ".join(cycle)
             msg = f"these would wait for each other for ever: {path}. Make one of the inputs live."
             raise CycleError(msg, tuple(cycle))
-
-    def _is_installed(self, name: str) -> bool:
-        node = self._nodes.get(name)
-        return node is not None and node.state is not State.ABSENT
 
     def _near(self, name: str, more: Iterable[str] = ()) -> str:
         import difflib  # noqa: PLC0415 - 3 ms, for a message that is rarely needed
