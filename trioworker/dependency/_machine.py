@@ -28,8 +28,9 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import InternalError, LifetimeError, StartTimeout
-from .._groups import attach, describe, leaves
+from .._groups import describe, leaves, reduced
 from .._restart import Restarts
+from .._util import is_cancelled as is_cancellation
 from ._history import log, record
 from ._judge import judge
 from ._manifold import endless
@@ -156,7 +157,7 @@ class Machine:
         if after is State.STARTED:
             self._output_came(node)
         elif before is State.STARTED:
-            self._output_went(node, stop_users=event is not Event.STOP)
+            self._output_went(node)
         elif node.optional_by and before in BUSY and after not in BUSY:
             self._try_start_all(node.optional_by)
         if not self.moving:
@@ -173,29 +174,33 @@ class Machine:
             node.output.value = node.run
         for dependent in node.required_by or ():
             dependent.unready -= 1
-            self._input_changed(dependent)
+        self._tell_readers(node)
         for dependent in list(node.optional_by or ()):
-            self._input_changed(dependent)
-            if dependent.state in (State.STARTING, State.STARTED):
+            # One that has just begun, because of this, began with it.
+            run = dependent.run
+            if run is not None and dependent.state in _UP and node not in run.uses:
                 self._stop([dependent], f"its optional input {node.name!r} came")
-        for reader in list(node.live_by or ()):
-            self._input_changed(reader)
 
-    def _output_went(self, node: Node, *, stop_users: bool) -> None:
+    def _output_went(self, node: Node) -> None:
         if node.output is not None:
             node.output.value = None
         for dependent in node.required_by or ():
             dependent.unready += 1
-        if stop_users and node.users:
-            self._stop(_users(node), f"its input {node.name!r} ended")
-        for readers in (node.required_by, node.optional_by, node.live_by):
-            if readers:
-                for reader in list(readers):
-                    self._input_changed(reader)
+        self._tell_readers(node)
         if node.state not in BUSY and node.optional_by:
             self._try_start_all(node.optional_by)
 
-    def _input_changed(self, node: Node) -> None:
+    def _tell_readers(self, node: Node) -> None:
+        """Wake all who declare `node`, then start those that can: one may be another's input."""
+        woken: list[Node] = []
+        for readers in (node.required_by, node.optional_by, node.live_by):
+            if readers:
+                woken += [reader for reader in list(readers) if self._input_changed(reader)]
+        for reader in woken:
+            self._try_start(reader)
+
+    def _input_changed(self, node: Node) -> bool:
+        """An input of `node` came or went; return whether it may be able to start."""
         node.changed = True
         if node.state is State.WAITING:
             node.missing = None
@@ -203,9 +208,8 @@ class Machine:
             self._cancel_delay(node)
             self._move(node, Event.WAKE)
         else:
-            return
-        if not node.unready:
-            self._try_start(node)
+            return False
+        return not node.unready
 
     def _try_start_all(self, nodes: Iterable[Node]) -> None:
         for node in list(nodes):
@@ -295,26 +299,37 @@ class Machine:
             self._move(node, Event.HOLD)
 
     def _stop(self, nodes: Iterable[Node], cause: str) -> None:
-        """Let the runs of `nodes` end, those that use them first."""
+        """Let the runs of `nodes` end, those that use them first.
+
+        Users are marked before what they use, so that at no time a manifold is started whose inputs
+        are not.
+        """
         now = self.now()
         pending = list(nodes)
+        visited: dict[Node, int] = {}  # how many users were put above it in `pending`
         drained: list[Node] = []
         while pending:
-            node = pending.pop()
+            node = pending[-1]
             run = node.run
-            if run is None or (
-                node.state is not State.STARTED and node.state is not State.STARTING
-            ):
-                continue  # it stops already, and its users with it
-            run.planned = True
-            run.cause = cause
-            self._move(node, Event.STOP, now)
-            if node.users:
+            if run is None or node.state not in _UP:  # it stops already, and its users with it
+                pending.pop()
+            elif node.users and visited.get(node) != node.users:
+                # Again, if what we do has woken somebody who has just started to use it.
+                visited[node] = node.users
                 pending.extend(_users(node))
             else:
+                pending.pop()
+                run.cause = cause
+                run.planned = True
+                self._move(node, Event.STOP, now)
                 drained.append(node)
         for node in drained:
             self._if_drained(node, now)
+
+    def _stop_users(self, node: Node) -> None:
+        """`node` ends by itself: let those end that use it, before its output is gone."""
+        if node.users:
+            self._stop(_users(node), f"its input {node.name!r} ended")
 
     def _if_drained(self, node: Node, now: float) -> None:
         if node.state is State.DRAINING and not node.users:
@@ -332,7 +347,7 @@ class Machine:
             run.soft = True
             try:
                 manifold.ask(run.value)
-            except Exception as exc:  # noqa: BLE001 - foreign code; judged with the end of the run
+            except BaseException as exc:  # noqa: BLE001 - foreign code; judged with the run's end
                 run.ask_error = exc
                 grace = 0.0
             grace = min(grace, self._grace)  # what we asked may have killed the engine, hard
@@ -368,6 +383,7 @@ class Machine:
         if run.late and run.place is None and exc is not None:
             run.place = place(frames_of(exc))
         if run.node.run is run and run.node.state is not State.STOPPING:
+            self._stop_users(run.node)
             self._move(run.node, Event.FALL)
             if run.stopping is not None:
                 run.stopping.set()
@@ -409,16 +425,17 @@ class Machine:
         if run.stopping is not None:
             run.stopping.set()
         if leaving is None and not run.late and run.ask_error is None:
+            if run.node.state is State.STARTED:
+                self._stop_users(run.node)
             self._after_end(run, Kind.RETURNED, None)
             return
-        error = None if leaving is None else self._tomb.real_part(leaving)
+        error = None if leaving is None else reduced(leaving, is_cancellation)
         if error is None:
             error = self._unseen_error(run, is_rogue=leaving is not None and not is_cancelled)
-        if run.ask_error is not None:
-            if error is None:
-                error = run.ask_error
-            elif error is not run.ask_error:
-                attach(error, [run.ask_error])
+        if error is None:
+            error = run.ask_error
+        elif run.ask_error is not None and run.ask_error is not error:
+            error = BaseExceptionGroup("ask and the run have failed", [error, run.ask_error])
         self._after_end(run, *judge(error, run.manifold, self._config))
 
     def _after_end(self, run: Run, kind: Kind, error: BaseException | None) -> None:
@@ -435,7 +452,8 @@ class Machine:
         node.ends += 1
         node.run = None
         node.why = None if error is None else describe(error)
-        node.missing = node.why if kind is Kind.MISSING and event is Event.AGAIN else None
+        waits = kind is Kind.MISSING and event is Event.AGAIN and not run.planned
+        node.missing = node.why if waits else None
         record(run, kind, error, now, self._config.history)
         log(logger, node, kind, error, event, delay)
         self._runs -= 1
@@ -459,6 +477,9 @@ class Machine:
     ) -> tuple[Event, float]:
         """Return what follows the end of `run`, and for `Event.LATER` the delay in seconds."""
         node = run.node
+        policy = run.manifold.restart or self._config.restart
+        if node.restarts is not None and _healthy(run, now) >= policy.reset_after:
+            node.restarts.failures = 0  # health counts, whatever has ended it
         resting = _RESTING[node.intention]
         if resting is not None:
             return resting, 0.0
@@ -468,7 +489,6 @@ class Machine:
             return (Event.AGAIN if node.changed else Event.RETURN), 0.0
         if kind is Kind.MISSING:
             return Event.AGAIN, 0.0
-        policy = run.manifold.restart or self._config.restart
         restarts = node.restarts = node.restarts or Restarts()
         spread = 2 * self._random() - 1
         if kind is Kind.RETRY and error is not None:
@@ -479,8 +499,7 @@ class Machine:
         if kind is Kind.BOUNCE:
             delay = policy.bounce_delay
         else:
-            healthy = 0.0 if run.ready is None else now - run.ready
-            delay = restarts.error_delay(policy, healthy, spread)
+            delay = restarts.error_delay(policy, _healthy(run, now), spread)
         if restarts.over_limit(policy, now):
             return Event.GIVE_UP, 0.0
         return Event.LATER, delay
@@ -507,8 +526,10 @@ class Machine:
     def condemn(self, error: BaseException) -> None:
         """`error` ends the engine; a second interrupt cancels everything at once."""
         interrupts = [e for e in self.errors if not isinstance(e, Exception)]
-        if not any(error is known for known in self.errors):
-            self.errors.append(error)
+        error, *rest = _bare(error)
+        for part in (error, *rest):
+            if not any(part is known for known in self.errors):
+                self.errors.append(part)
         if interrupts and not isinstance(error, Exception) and error is not interrupts[0]:
             self._cancel_all("interrupted a second time")
         self.shut_down(f"fatal: {describe(error)}")
@@ -586,6 +607,8 @@ class Machine:
             return 0.0
 
 
+_UP = frozenset({State.STARTING, State.STARTED})
+
 # By intention: what a run, or having none, leads to, whatever its end was.
 _RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
 
@@ -593,6 +616,19 @@ _RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
 def _users(node: Node) -> list[Node]:
     """Return those whose present run uses the output of `node`."""
     return [d for d in node.dependents() if d.run is not None and node in d.run.uses]
+
+
+def _healthy(run: Run, now: float) -> float:
+    return 0.0 if run.ready is None else now - run.ready
+
+
+def _bare(error: BaseException) -> list[BaseException]:
+    """Return `error`; of a group with an interrupt in it, the interrupt alone and then the rest."""
+    if isinstance(error, Exception) or not isinstance(error, BaseExceptionGroup):
+        return [error]
+    interrupt = next(leaf for leaf in leaves(error) if not isinstance(leaf, Exception))
+    rest = reduced(error, lambda leaf: leaf is interrupt)
+    return [interrupt] if rest is None else [interrupt, rest]
 
 
 def _cause(node: Node) -> str | None:
