@@ -410,12 +410,12 @@ async def test_wait_value_returns_the_value_of_which_the_predicate_holds() -> No
         await wait_all_tasks_blocked()
         assert answers == [None]
         program.install("config", value="one")
-        await engine.wait_settled()
+        await wait_all_tasks_blocked()
         assert answers == [None]
         engine.uninstall("config")
-        await engine.wait_settled()
+        await wait_all_tasks_blocked()
         program.install("config", value="two")
-        await engine.wait_settled()
+        await wait_all_tasks_blocked()
         assert answers == [None, "two"]
 
 
