@@ -1,6 +1,7 @@
 """Running an engine as a program: signals and statuses. No signal leaves this process."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -8,6 +9,21 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioworker import Engine, EngineConfig, Getter, Manifold
 from trioworker.agent import run_engine
+
+
+@pytest.fixture(autouse=True)
+def no_stray_signal() -> Iterator[None]:
+    """A signal that no receiver takes fails the test, instead of ending the whole run."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def fail(number: int, frame: object) -> None:
+        pytest.fail(f"nobody was there to receive signal {number}")
+
+    for number in before:
+        signal.signal(number, fail)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 async def forever(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:

@@ -155,19 +155,24 @@ class ReportTable:
     # -- the two ways -----------------------------------------------------------------------------
 
     async def _draw(self) -> None:
-        # A log that goes elsewhere must not be drawn to the terminal, so only what is one is taken.
-        with Live(
-            self._table(),
-            console=self._console,
-            auto_refresh=False,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=sys.stderr.isatty(),
-        ) as self._live:
-            while not self._tomb.is_dying:
-                with trio.move_on_after(PERIOD):
-                    await self._tomb.wait_dying()
-                self.refresh()
-        self._live = None
+        try:
+            # A log that goes elsewhere must not be drawn to the terminal: only what is one is taken.
+            with Live(
+                self._table(),
+                console=self._console,
+                auto_refresh=False,
+                redirect_stdout=sys.stdout.isatty(),
+                redirect_stderr=sys.stderr.isatty(),
+            ) as self._live:
+                while not self._tomb.is_dying:
+                    with trio.move_on_after(PERIOD):
+                        await self._tomb.wait_dying()
+                    self.refresh()
+        except (OSError, ValueError):
+            self._is_broken = True  # and wait for the end, as if one could see it
+        finally:
+            self._live = None
+        await self._tomb.wait_dying()
 
     async def _list(self) -> None:
         dropped = 0
