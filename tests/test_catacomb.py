@@ -198,6 +198,20 @@ async def test_c1_t2_an_error_noted_by_a_child_is_not_noted_again() -> None:
     assert reason.__notes__ == ["also: Other: else"]
 
 
+async def test_c1_t2_a_reason_can_be_superseded_and_the_children_are_asked() -> None:
+    owner, child, reason, worse = Owns(), Lives(), Reason(), Reason()
+    with pytest.raises(Reason) as caught:
+        async with open_worker(owner):
+            owner.catacomb.add(child)
+            await trio.testing.wait_all_tasks_blocked()
+            owner.catacomb.supersede(reason)
+            owner.catacomb.supersede(worse)
+
+    assert caught.value is worse
+    assert owner.catacomb.suppressed == (reason,)
+    assert child.tomb.is_dead
+
+
 async def test_c1_t3_own_dying_is_no_reason() -> None:
     catacomb = Catacomb()
     async with catacomb:

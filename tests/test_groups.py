@@ -13,6 +13,7 @@ from trioworker._groups import (
     describe,
     leaves,
     only,
+    pass_on,
     raise_unchanged,
     reduced,
 )
@@ -177,6 +178,23 @@ def test_only_keeps_what_is_wholly_wanted_as_the_same_object() -> None:
 def test_only_returns_none_when_nothing_is_wanted() -> None:
     assert only(nursery_group(ValueError()), is_noise) is None
     assert only(ValueError(), is_noise) is None
+
+
+def test_pass_on_raises_the_wanted_part_with_its_own_context() -> None:
+    noise, handled = Noise(), ValueError()
+    noise.__context__ = before = KeyError()
+    with pytest.raises(Noise) as caught:
+        try:
+            raise handled
+        except ValueError:
+            pass_on(noise, is_noise)
+
+    assert caught.value is noise
+    assert noise.__context__ is before
+
+
+def test_pass_on_of_what_is_not_wanted_does_nothing() -> None:
+    pass_on(nursery_group(ValueError()), is_noise)
 
 
 @pytest.mark.parametrize(

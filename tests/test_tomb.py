@@ -293,6 +293,28 @@ def test_t2_a_second_non_exception_does_not_replace_the_first() -> None:
     assert tomb.suppressed[0] is second
 
 
+def test_t2_a_reason_can_be_superseded_by_one_that_is_more_important() -> None:
+    tomb, reason, other, worse = Tomb(), Reason(), Other(), Other()
+
+    tomb.supersede(reason)
+    tomb.kill(other)
+    tomb.supersede(worse)
+    tomb.supersede(worse)
+
+    assert (tomb.state, tomb.reason) == ("dying", worse)
+    assert tomb.suppressed == (reason, other)
+
+
+async def test_t2_nothing_supersedes_the_reason_of_the_dead() -> None:
+    tomb, reason = Tomb(), Reason()
+    with pytest.raises(Reason), tomb:
+        raise reason
+
+    tomb.supersede(Other())
+
+    assert (tomb.reason, tomb.suppressed) == (reason, ())
+
+
 def test_t2_the_same_object_again_is_not_suppressed() -> None:
     tomb, reason, other = Tomb(), Reason(), Other()
 

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from ._errors import LifetimeError
-from ._groups import only, raise_unchanged, reduced
+from ._errors import Dying, LifetimeError
+from ._groups import pass_on, raise_unchanged, reduced
 from ._report import CatacombReport, report_of
 from ._tomb import Tomb, TombState
-from ._util import Started, name_of
+from ._util import Started, is_cancelled, name_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -168,6 +168,12 @@ class Catacomb:
             for child in list(self._children):
                 self._ask(child)
 
+    @enable_ki_protection
+    def supersede(self, reason: BaseException) -> None:
+        """Kill with `reason` in the place of the present one. As `Tomb.supersede`."""
+        self._tomb.supersede(reason)
+        self.kill()
+
     async def wait(self) -> None:
         """Wait until dead; raise the reason, if any. As `Tomb.wait`."""
         await self._tomb.wait()
@@ -179,6 +185,14 @@ class Catacomb:
     def while_alive(self) -> AbstractContextManager[None]:
         """Guard a client's call. As `Tomb.while_alive`."""
         return self._tomb.while_alive()
+
+    def refusal(self) -> Dying:
+        """Return the `Dying` that a late caller deserves. As `Tomb.refusal`."""
+        return self._tomb.refusal()
+
+    def real_part(self, exc: BaseException) -> BaseException | None:
+        """Return what of `exc` can be a reason. As `Tomb.real_part`."""
+        return self._tomb.real_part(exc)
 
     @property
     def name(self) -> str:
@@ -260,9 +274,9 @@ class Catacomb:
             else:
                 await _live(child.worker, child.status)
         except BaseException as exc:  # noqa: BLE001 - the tomb takes what is real
-            child.error = reduced(exc, _is_cancelled)
+            child.error = reduced(exc, is_cancelled)
             self.kill(child.error)
-            _pass_on_cancelled(exc)
+            pass_on(exc, is_cancelled)
         finally:
             del self._children[child]
             child.status.give_up()
@@ -288,16 +302,3 @@ class _Child:
 @disable_ki_protection
 async def _live(worker: Worker, status: trio.TaskStatus[Any]) -> None:
     await worker.run(task_status=status)
-
-
-def _pass_on_cancelled(exc: BaseException) -> None:
-    cancelled = only(exc, _is_cancelled)
-    try:
-        if cancelled is not None:
-            raise_unchanged(cancelled)
-    finally:
-        del exc, cancelled  # a frame in a traceback must not hold the traceback
-
-
-def _is_cancelled(exc: BaseException) -> bool:
-    return isinstance(exc, trio.Cancelled)

@@ -108,6 +108,16 @@ def raise_unchanged(exc: BaseException) -> NoReturn:
         del exc, context  # a frame in a traceback must not hold the traceback
 
 
+def pass_on(exc: BaseException, is_wanted: Callable[[BaseException], bool]) -> None:
+    """Raise the part of `exc` whose leaves are wanted, if there is one; unchanged."""
+    part = only(exc, is_wanted)
+    try:
+        if part is not None:
+            raise_unchanged(part)
+    finally:
+        del exc, part  # a frame in a traceback must not hold the traceback
+
+
 def set_context(exc: BaseException, context: BaseException | None) -> None:
     """Set the context as Python does it: also of an exception whose class is frozen."""
     object.__setattr__(exc, "__context__", context)

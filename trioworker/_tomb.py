@@ -14,7 +14,8 @@ The **reason** is the first real error, given to ``kill()`` or leaving the block
 `trio.Cancelled` (cancellation is how we stop, not why) and not the tomb's own `Dying` (a late
 caller inside the block is no cause of death). Whoever observes the end gets that one object, with
 the traceback it had at death: raising it to a thousand waiters leaves it no longer. What came later
-is *suppressed*: kept, counted, and noted on the reason.
+is *suppressed*: kept, counted, and noted on the reason. An owner that knows which error is the more
+important says so (``supersede()``).
 
 What leaves the block is decided in ``__exit__`` and nowhere else:
 
@@ -50,7 +51,7 @@ from ._groups import (
     set_context,
 )
 from ._report import TombReport
-from ._util import check_reason, check_seconds
+from ._util import check_reason, check_seconds, is_cancelled
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -149,7 +150,7 @@ class Tomb:
         if self._reason is not None:
             leaving = self._reason
         elif leaving is not None:
-            leaving = only(leaving, _is_cancelled)
+            leaving = only(leaving, is_cancelled)
             self._cancelled = leaving is not None
         self._die()
         if leaving is None:
@@ -191,6 +192,16 @@ class Tomb:
         if self._scope is not None:
             own = self._grace
             self._cancel_after(self._scope, own if grace is None or grace > own else grace)
+
+    @enable_ki_protection
+    def supersede(self, reason: BaseException) -> None:
+        """Kill with `reason`; what was the reason becomes the first of the suppressed.
+
+        For an owner who can tell which of two errors is the more important. After death: nothing.
+        """
+        if self._state is not TombState.DEAD:
+            self._admit(reason, supersede=True)
+        self.kill()
 
     async def wait(self) -> None:
         """Wait until dead; raise the reason, the same object to everybody. A checkpoint."""
@@ -279,7 +290,7 @@ class Tomb:
             why = ", cancelled from outside" if self._cancelled else ""
         return f"<Tomb {self.name!r} {self._state}{why}>"
 
-    def _admit(self, exc: BaseException) -> None:
+    def _admit(self, exc: BaseException, *, supersede: bool = False) -> None:
         """Take what is real in `exc` as the reason, or keep it beside the reason."""
         real = self.real_part(exc)
         if real is None or real is self._reason:
@@ -294,7 +305,8 @@ class Tomb:
         fresh = reduced(real, lambda leaf: id(leaf) in known)
         if fresh is None:
             return
-        if isinstance(self._reason, Exception) and not isinstance(fresh, Exception):
+        harder = isinstance(self._reason, Exception) and not isinstance(fresh, Exception)
+        if supersede or harder:
             self._suppressed.insert(0, self._reason)
             self._reason = fresh
         else:
@@ -308,7 +320,7 @@ class Tomb:
         return reduced(exc, self._is_noise)
 
     def _is_noise(self, exc: BaseException) -> bool:
-        return isinstance(exc, trio.Cancelled) or (isinstance(exc, Dying) and exc.owner is self)
+        return is_cancelled(exc) or (isinstance(exc, Dying) and exc.owner is self)
 
     def _cancel_after(self, scope: trio.CancelScope, grace: float) -> None:
         if not grace > 0:  # NaN and negative too: kill() never raises, and the hard way is safe
@@ -375,7 +387,3 @@ class _WhileAlive:
         if swallowed and scope.cancelled_caught:
             raise self._tomb.refusal() from None
         return swallowed
-
-
-def _is_cancelled(exc: BaseException) -> bool:
-    return isinstance(exc, trio.Cancelled)

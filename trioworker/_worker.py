@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import trio
 
 from ._groups import raise_unchanged, reduced
-from ._util import Started, name_of
+from ._util import Started, is_cancelled, name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -95,13 +95,13 @@ async def open_worker(worker: W) -> AsyncGenerator[W, None]:
                 yield worker
             except BaseException as exc:
                 # A Cancelled that is only the worker's failure coming through: the nursery eats it.
-                if (real := reduced(exc, _is_cancelled)) is None:
+                if (real := reduced(exc, is_cancelled)) is None:
                     raise
                 errors.append(real)
             finally:
                 worker.kill()
     except BaseException as exc:
-        if (real := reduced(exc, _is_cancelled)) is not None:
+        if (real := reduced(exc, is_cancelled)) is not None:
             errors.append(real)
         elif not errors:
             raise
@@ -122,13 +122,9 @@ async def _run(
     try:
         await worker.run(task_status=status)
     except BaseException as exc:
-        if (real := reduced(exc, _is_cancelled)) is None:
+        if (real := reduced(exc, is_cancelled)) is None:
             raise
         errors.append(real)
         block.cancel(reason=f"{name_of(worker)} failed")
     finally:
         status.give_up()
-
-
-def _is_cancelled(exc: BaseException) -> bool:
-    return isinstance(exc, trio.Cancelled)
