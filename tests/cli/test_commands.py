@@ -96,8 +96,10 @@ def test_check_prints_the_problems_and_nothing_else(folder: Path, capsys: Output
     assert main(["check", "agent.toml"]) == 2
     assert capsys.readouterr() == (
         "",
-        "$.manifold: unknown key; did you mean 'manifolds'? allowed: 'engine', 'manifolds'\n"
-        "$.manifolds['web'].config.port: expected an integer, got 'x'\n",
+        (
+            "$.manifold: unknown key; did you mean 'manifolds'? allowed: 'engine', 'manifolds'\n"
+            "$.manifolds['web'].config.port: expected an integer, got 'x'\n"
+        ),
     )
 
 
@@ -116,27 +118,35 @@ def test_check_prints_the_problems_and_nothing_else(folder: Path, capsys: Output
         ),
         (
             "cli_workers:nope",
-            "'cli_workers' has no 'nope'; there are: 'boom', 'broken', "
-            "'coroutine', 'exits', 'fatal', 'forever', 'function', 'leaky', 'plain', 'quits', "
-            "'quitter', 'web'",
+            (
+                "'cli_workers' has no 'nope'; there are: 'boom', 'broken', "
+                "'coroutine', 'exits', 'fatal', 'forever', 'function', 'leaky', 'plain', 'quits', "
+                "'quitter', 'web'"
+            ),
         ),
         (
             "cli_worker:x",
-            "there is no module 'cli_worker'; did you mean 'cli_workers'? "
-            "beside the file: 'cli_workers'",
+            (
+                "there is no module 'cli_worker'; did you mean 'cli_workers'? "
+                "beside the file: 'cli_workers'"
+            ),
         ),
         (
             "cli_workers:number",
-            "expected an Engine, a mapping of names to Manifolds, or a "
-            "function that returns either, got a value of type int",
+            (
+                "expected an Engine, a mapping of names to Manifolds, or a "
+                "function that returns either, got a value of type int"
+            ),
         ),
         ("cli_workers:broken", "LookupError: gone"),
         ("cli_workers:exits", "SystemExit: 0"),
         ("cli_workers:coroutine", "it is async; name a plain function"),
         (
             "cli_workers:bad_mapping",
-            'inputs that nothing provides: "a" needs "nope". '
-            "Install them with the others, or say that they come later: later={...}",
+            (
+                'inputs that nothing provides: "a" needs "nope". '
+                "Install them with the others, or say that they come later: later={...}"
+            ),
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_svg_boxes_do_not_overlap() -> None:
 
     assert len(boxes) == 60
     for i, (x, y, width) in enumerate(boxes):
-        assert 0 <= x
+        assert x >= 0
         assert x + width <= float(root.attrib["width"])
         assert all(y != y2 or x + width < x2 or x2 + w2 < x for x2, y2, w2 in boxes[i + 1 :])
 

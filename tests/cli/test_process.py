@@ -120,8 +120,10 @@ def test_without_the_extra_the_command_says_how_to_install_it(
 
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
-        f"the trioworker command needs {package}, which is not installed: "
-        'pip install "trioworker[cli]"'
+        (
+            f"the trioworker command needs {package}, which is not installed: "
+            'pip install "trioworker[cli]"'
+        )
     ]
 
 

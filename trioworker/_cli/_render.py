@@ -156,7 +156,7 @@ class ReportTable:
 
     async def _draw(self) -> None:
         try:
-            # A log that goes elsewhere must not be drawn to the terminal: only what is one is taken.
+            # A log that goes elsewhere must not be drawn to the terminal: take what is one.
             with Live(
                 self._table(),
                 console=self._console,
