@@ -57,7 +57,7 @@ class Chaos:
     def report(self) -> dict[str, int]:
         """How many faults of each kind were set, and how many of all kinds were carried out."""
         fired = sum(switch.fired.total() for switch in self._switches.values())
-        return {**{str(fault): self.faults[fault] for fault in Fault}, "fired": fired}
+        return {**{str(fault): self.faults[fault] for fault in Fault}, "carried out": fired}
 
 
 @final

@@ -242,7 +242,7 @@ class Program:
         return self._engine.report().manifolds["chaos"].worker
 
     async def _settle(self, show: Show, chaos: object) -> None:
-        self._begin(show, f"settle, at most {SETTLE_LIMIT:g} s; chaos was: {_told(chaos)}")
+        self._begin(show, f"settle, at most {SETTLE_LIMIT:g} s; chaos had set {_told(chaos)}")
         self._engine.uninstall("chaos")
         with trio.move_on_after(SETTLE_LIMIT) as limit:
             while list(self._unsettled()):
