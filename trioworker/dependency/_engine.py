@@ -94,9 +94,11 @@ class Engine:
                             await self._supervise(task_status)
                         outer.cancel_scope.cancel(reason=f"{self.name} has ended")
                 finally:
-                    ranked = worst(self._machine.errors, self._config.worst_error)
-                    # Once more: worst_error is foreign code, and may have killed us with another.
-                    for error in (*ranked, *self._machine.errors):
+                    errors = self._machine.errors
+                    asked = len(errors)
+                    ranked = worst(errors, self._config.worst_error)
+                    # And what worst_error, which is foreign code, may have killed us with.
+                    for error in (*ranked, *errors[asked:]):
                         self._tomb.kill(error)
         finally:
             if self._tomb.is_dead and self._nursery is not None:
