@@ -14,6 +14,7 @@ import inspect
 import math
 import random as random_module
 import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -311,7 +312,7 @@ class Engine:
         try:
             if run.helpers is not None:
                 leaving = await run.helpers.join(leaving)
-            is_ours = self._nursery.cancel_scope.cancel_called
+            is_ours = leaving is not None and self._nursery.cancel_scope.cancel_called
             self._machine.end(run, leaving, is_cancelled=is_ours)
             if is_ours and leaving is not None and (rest := only(leaving, is_cancelled)):
                 raise rest  # Trio's to have: the nursery of all runs is being cancelled
@@ -326,7 +327,8 @@ class Engine:
         manifold = run.manifold
         get = RunGetter(run, self._start_helper)
         awaitable: Any = manifold.start(get, task_status=run)
-        if not inspect.isawaitable(awaitable):
+        # The first test is the common answer, at a tenth of the cost of the second.
+        if not isinstance(awaitable, CoroutineType) and not inspect.isawaitable(awaitable):
             msg = (
                 f'"{run.node.name}" manifold: its start function returned {awaitable!r} instead '
                 "of something to await; define it with 'async def'"

@@ -34,7 +34,7 @@ from .._util import is_cancelled as is_cancellation
 from ._history import log, record
 from ._judge import judge
 from ._manifold import endless
-from ._node import Node, Run, frames_of, place, stack_of, story
+from ._node import Node, Run, place, stack_of, story, task_frames
 from ._observers import Observers
 from ._registry import Registry
 from ._states import BUSY, MOVING, Event, Intention, State, moved
@@ -95,11 +95,13 @@ class Machine:
         if self._tomb.is_dying:
             raise self._tomb.refusal()
         self.registry.check(manifolds, later)
+        now = self.now()
         nodes = [self.registry.add(name, manifold) for name, manifold in manifolds.items()]
         for node in nodes:
-            self._move(node, Event.INSTALL)
-        for node in nodes:
-            self._try_start(node)
+            self._move(node, Event.INSTALL, now)
+        if self.is_open:
+            for node in nodes:
+                self._try_start(node)
 
     def restart(self, node: Node) -> None:
         """Stop `node`, dependents first, and start it again."""
@@ -380,8 +382,6 @@ class Machine:
     @enable_ki_protection
     def fall(self, run: Run, exc: BaseException | None) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
-        if run.late and run.place is None and exc is not None:
-            run.place = place(frames_of(exc))
         if run.node.run is run and run.node.state is not State.STOPPING:
             self._stop_users(run.node)
             self._move(run.node, Event.FALL)
@@ -395,6 +395,7 @@ class Machine:
         run.late = True
         limit = run.manifold.start_timeout
         run.cause = f"it was not ready after {limit:g} s"
+        run.place = place(task_frames(run))
         self.fall(run, None)
         self._cancel(run)
 
@@ -460,7 +461,7 @@ class Machine:
         if event is Event.REMOVE:
             self._remove(node, node.why or "it was uninstalled")
         else:
-            if event is Event.LATER:
+            if event is Event.LATER and delay > _INSTANT:
                 node.delay = self.timers.add(now + delay, self._wake, node)
             self._move(node, event, now)
         if not run.stuck:
@@ -469,6 +470,8 @@ class Machine:
             if node.changed:
                 node.missing = None
             self._try_start(node)
+        elif event is Event.LATER and node.delay is None and node.state is State.DELAYED:
+            self._wake(node)
         if self.is_closing and not self._runs:
             self.quiet.set()
 
@@ -606,6 +609,9 @@ class Machine:
         except RuntimeError:  # described before trio.run(): nothing has a time yet
             return 0.0
 
+
+_INSTANT = 1e-6
+"""Seconds that are no delay: a timer would take longer to set."""
 
 _UP = frozenset({State.STARTING, State.STARTED})
 

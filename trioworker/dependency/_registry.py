@@ -64,13 +64,9 @@ class Registry:
         accepted = {name: self._checked(name, value) for name, value in manifolds.items()}
         if later is not None:
             self._check_known(accepted, later)
-        # A cycle goes through something that is new and that somebody needs.
-        suspects = [
-            n
-            for n, m in accepted.items()
-            if n in self._nodes or len(accepted) > 1 or n in _needs(m)
-        ]
-        if suspects:
+        # A cycle goes through something new that needs something, and that somebody needs.
+        suspects = [name for name, manifold in accepted.items() if _needs(manifold)]
+        if len(accepted) > 1 or any(n in self._nodes or n in _needs(accepted[n]) for n in suspects):
             self._check_cycles(accepted, suspects)
 
     def add(self, name: str, manifold: Manifold) -> Node:
@@ -78,21 +74,24 @@ class Registry:
         node = self._node(name)
         node.manifold = manifold
         node.farewell = None
-        node.required = tuple(map(self._node, manifold.bound(manifold.inputs)))
-        node.optional = tuple(
-            other
-            for other in map(self._node, manifold.bound(manifold.optional))
-            if other not in node.required
-        )
-        node.live = tuple(map(self._node, manifold.bound(manifold.live)))
-        for other in node.required:
-            other.required_by = _with(other.required_by, node)
-        for other in node.optional:
-            other.optional_by = _with(other.optional_by, node)
-        for other in node.live:
-            other.live_by = _with(other.live_by, node)
-        node.unready = sum(other.state is not State.STARTED for other in node.required)
+        for field, kind in (("required", "inputs"), ("optional", "optional"), ("live", "live")):
+            if roles := getattr(manifold, kind):
+                self._link(node, field, manifold.bound(roles))
         return node
+
+    def _link(self, node: Node, field: str, names: Iterable[str]) -> None:
+        inputs = tuple(map(self._node, names))
+        if field == "optional":
+            inputs = tuple(other for other in inputs if other not in node.required)
+        elif field == "required":
+            node.unready = sum(other.state is not State.STARTED for other in inputs)
+        setattr(node, field, inputs)
+        for other in inputs:
+            edges: dict[Node, None] | None = getattr(other, f"{field}_by")
+            if edges is None:
+                setattr(other, f"{field}_by", {node: None})
+            else:
+                edges[node] = None
 
     def remove(self, node: Node, farewell: str) -> None:
         """Forget the manifold of `node`, which has no run; keep a name that somebody needs."""
@@ -176,10 +175,3 @@ class Registry:
 
 def _needs(manifold: Manifold) -> tuple[str, ...]:
     return (*manifold.bound(manifold.inputs), *manifold.bound(manifold.optional))
-
-
-def _with(edges: dict[Node, None] | None, node: Node) -> dict[Node, None]:
-    if edges is None:
-        edges = {}
-    edges[node] = None
-    return edges
