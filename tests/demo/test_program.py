@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -15,15 +18,27 @@ if sys.platform != "linux":
     pytest.skip("the demo is for Linux", allow_module_level=True)
 
 from trioworker import Dying, Engine, Getter, Manifold, Missing
-from trioworker._demo import inbox
+from trioworker._demo import inbox, program
 from trioworker._demo.faults import InjectedFault
 from trioworker._demo.folder import Folder
 from trioworker._demo.inbox import Arrivals
-from trioworker._demo.program import AGENT_FILE, CannotRun, Ledger, Logs, Settings, open_folder
+from trioworker._demo.program import (
+    AGENT_FILE,
+    CannotRun,
+    Ledger,
+    Logs,
+    Settings,
+    Show,
+    open_folder,
+)
 from trioworker.agent import load
 from trioworker.testing import open_engine
 
 COMMAND = [sys.executable, "-m", "trioworker", "demo"]
+
+
+def queue_limit() -> int:
+    return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
 def demo(*options: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -228,6 +243,104 @@ async def test_files_that_came_while_the_inbox_was_down_are_found(tmp_path: Path
         await wait_taken("before.jsonl", "while.jsonl")
         (folder.inbox / "after.jsonl").touch()
         await wait_taken("before.jsonl", "while.jsonl", "after.jsonl")
+
+
+async def test_files_whose_events_the_kernel_dropped_are_found(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.create()
+    taken = trio.Event()
+
+    async def take(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        arrivals = get("inbox", Arrivals)  # type: ignore[type-abstract]  # mypy wants a class
+        task_status.started()
+        assert await arrivals.take() == "late.jsonl"
+        taken.set()
+        await trio.sleep_forever()
+
+    manifolds = {
+        "inbox": inbox.manifold(inbox.Config(tmp_path)),
+        "take": Manifold(take, inputs=("inbox",)),
+    }
+    limit = queue_limit()
+    if limit > 100_000:
+        pytest.skip(f"the kernel's queue takes {limit} events")
+    async with open_engine(manifolds):
+        for _ in range(limit // 2 + 1):  # in one go, so that nobody reads meanwhile
+            (folder.inbox / ".a").write_bytes(b"")
+            (folder.inbox / ".b").write_bytes(b"")
+        (folder.inbox / "late.jsonl").touch()
+        with trio.fail_after(10):
+            await taken.wait()
+
+
+# -- what must not happen, and is told if it does --------------------------------------------------
+
+NOTHING = Settings(files=0, seconds=0, seed=1)
+
+
+class Blind:
+    """Shows nothing; `act` is called with the engine when the first phase begins."""
+
+    def __init__(self, act: Callable[[Engine], None] = lambda _: None) -> None:
+        self._act = act
+        self.caption = ""
+
+    @asynccontextmanager
+    async def __call__(self, engine: Engine) -> AsyncGenerator[Show]:
+        self._engine = engine
+        yield self
+
+    def print(self, text: str) -> None:
+        if text.startswith("-- drop"):
+            self._act(self._engine)
+
+
+def test_what_does_not_settle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "SETTLE_LIMIT", 0.3)
+    Folder(tmp_path).create()
+    os.mkfifo(tmp_path / "inbox" / "pipe")
+    settings = attrs.evolve(NOTHING, directory=tmp_path)
+
+    assert program.run(settings, Blind()) == 1
+    assert "FAILED: not settled: pipe is still in inbox/\n" in capsys.readouterr().out
+
+
+def test_a_manifold_that_does_not_come_back_is_named_and_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "SETTLE_LIMIT", 0.3)
+
+    assert program.run(NOTHING, Blind(lambda engine: engine.hold("db"))) == 1
+    out = capsys.readouterr().out
+    assert "FAILED: not settled: db is held" in out
+    assert "FAILED: not settled: ingest waits for db; db is held" in out
+    assert "to look closer: trioworker demo --seed 1 --dir DIRECTORY\n" in out
+
+
+def test_an_engine_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    def kill(engine: Engine) -> None:
+        engine.kill(RuntimeError("broken"))
+
+    assert program.run(NOTHING, Blind(kill)) == 1
+    assert "FAILED: the engine failed: RuntimeError: broken\n" in capsys.readouterr().out
+
+
+def test_a_graph_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def small(_: str) -> dict[str, list[str]]:
+        return {"a": ["b"], "b": []}
+
+    def do_nothing(_: Engine, name: str) -> None: ...
+
+    monkeypatch.setattr(program, "graph_of", small)
+    monkeypatch.setattr(Engine, "restart", do_nothing)
+
+    assert program.run(NOTHING, Blind()) == 1
+    told = "FAILED: juju-model-iaas-agent, bouncing b: a was started 0 times, not 1\n"
+    assert capsys.readouterr().out == f"seed 1\n{told}"
 
 
 async def test_an_error_that_nobody_injected_is_not_accounted_for(

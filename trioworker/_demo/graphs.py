@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from trioworker import Engine, Getter, Manifold
+from trioworker import Engine, Getter, Manifold, open_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,8 +75,7 @@ class Trial:
         """
         more: dict[str, int] = {}
         with trio.move_on_after(TIME_LIMIT) as limit:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._engine.run)
+            async with open_worker(self._engine):
                 await self._come_up()
                 for root in (name for name, inputs in self._graph.items() if not inputs):
                     more[root] = await self._bounce(root)

@@ -14,6 +14,7 @@ import attrs
 
 from trioworker.backends.sqlite import open_database
 
+from .db import SCHEMA
 from .files import Dropped, Manifest
 from .folder import Folder, is_file, reason_of, sha256_of
 from .ingest import Malformed, parsed
@@ -50,6 +51,7 @@ class Verdict:
 async def judge(folder: Folder) -> Verdict:
     """Count what is in `folder`, while nobody works in it."""
     async with open_database(folder.database) as database:
+        await database.query(SCHEMA)  # what failed early may not have made it
         files = await database.query("SELECT sha256, lines FROM files")
         rows = await database.query("SELECT sha256, line, body FROM rows ORDER BY sha256, line")
     stored: dict[str, list[tuple[int, str]]] = {sha256: [] for sha256, _ in files}
