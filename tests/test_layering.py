@@ -21,7 +21,7 @@ import trioworker
 FLOORS = {
     0: {"_errors", "_util"},
     1: {"_worker", "_tomb", "_restart", "_report", "_groups"},
-    2: {"_catacomb", "_simple", "_periodic", "_watch", "_runner"},
+    2: {"_catacomb", "_simple", "_periodic", "_watch", "_runner", "_runner_config", "_named"},
     3: {"dependency", ""},
     4: {"patterns", "backends"},
     5: {"workers", "testing"},

@@ -16,9 +16,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioworker._errors import AlreadyExists, Dying, LifetimeError, NotFound
+from trioworker._errors import AlreadyExists, Dying, InternalError, LifetimeError, NotFound
+from trioworker._named import NEXT, WorkerState
 from trioworker._restart import RestartPolicy
-from trioworker._runner import Runner, RunnerConfig, WorkerState
+from trioworker._runner import Runner
+from trioworker._runner_config import RunnerConfig
 from trioworker._tomb import Tomb
 from trioworker._worker import Worker, open_worker, stop
 
@@ -975,7 +977,8 @@ async def test_r5_a_reason_given_after_a_fatal_error_comes_second(
             await runner.worker("slow")
             runner.start_worker("a", Makes(fails(ValueError("first"))))
             await trio.sleep(1)
-            assert runner.report().fatal == ("ValueError: first",)
+            tomb = runner.report().tomb
+            assert (tomb.reason, tomb.suppressed) == ("ValueError: first", ())
             runner.kill(OSError("second"))
 
     assert caught.value.__notes__ == ["also: OSError: second"]
@@ -1011,6 +1014,43 @@ async def test_r5_the_fatal_error_given_back_as_a_reason_counts_once(
     assert caught.value is error
     assert not hasattr(error, "__notes__")
     assert not caplog.records
+
+
+async def test_r5_an_error_that_ends_several_workers_counts_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = ValueError("shared")
+    with pytest.raises(ValueError, match="shared") as caught:
+        async with open_worker(Runner()) as runner:
+            runner.start_worker("late", Makes(fails_on_cancel(error)))
+            await runner.worker("late")
+            runner.start_worker("early", Makes(fails(error)))
+            await trio.sleep_forever()
+
+    assert caught.value is error
+    assert not hasattr(error, "__notes__")
+    assert not caplog.records
+
+
+async def test_r5_the_more_important_one_is_the_reason_at_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def last(a: Exception, b: Exception) -> Exception:
+        return b
+
+    with pytest.raises(KeyError):
+        async with open_worker(Runner(RunnerConfig(more_important=last))) as runner:
+            runner.start_worker("slow", Makes(grace=5))
+            runner.start_worker("second", Makes(fails_on_cancel(KeyError("second"))))
+            await runner.worker("second")
+            runner.start_worker("first", Makes(fails(ValueError("first"))))
+            await trio.sleep(1)
+            tomb = runner.report().tomb
+            assert (tomb.reason, tomb.suppressed) == ("KeyError: 'second'", ("ValueError: first",))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        '"runner" runner: also fatal: ValueError: first'
+    ]
 
 
 async def test_r5_an_error_that_is_not_fatal_while_dying_is_logged_not_raised(
@@ -1308,6 +1348,21 @@ async def test_r7_our_own_refusal_is_no_error_while_dying(
     assert not caplog.records
 
 
+async def test_r7_a_kill_may_stop_another_worker_while_the_runner_dies() -> None:
+    class Rude(Job):
+        def kill(self, reason: BaseException | None = None) -> None:
+            runner.stop_worker("b")
+            super().kill(reason)
+
+    other = Makes()
+    async with running() as runner:
+        runner.start_worker("a", lambda: Rude(trio.sleep_forever))
+        runner.start_worker("b", other)
+        await runner.worker("b")
+
+    assert other.jobs[0].kills == 1
+
+
 async def test_r7_starting_while_a_third_fails_fatally() -> None:
     runner = Runner()
 
@@ -1573,11 +1628,18 @@ async def test_a_storm_of_verbs_and_failures(
 
 
 def test_every_state_leads_to_gone() -> None:
-    from trioworker._runner import _NEXT
+    assert set(NEXT) == set(WorkerState)
+    assert all(WorkerState.GONE in NEXT[s] for s in WorkerState if s is not WorkerState.GONE)
+    assert not NEXT[WorkerState.GONE]
 
-    assert set(_NEXT) == set(WorkerState)
-    assert all(WorkerState.GONE in _NEXT[s] for s in WorkerState if s is not WorkerState.GONE)
-    assert not _NEXT[WorkerState.GONE]
+
+def test_a_state_that_does_not_follow_is_refused_and_changes_nothing() -> None:
+    runner = make()
+    runner.start_worker("a", Makes())
+    with pytest.raises(InternalError, match='"a" cannot become delayed: it is waiting'):
+        runner._named["a"].become(WorkerState.DELAYED)
+
+    assert state_of(runner, "a") == "waiting"
 
 
 async def test_stop_helper_works_on_a_runner() -> None:

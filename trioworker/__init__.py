@@ -9,7 +9,7 @@ floor  modules                                             what they are
 0      `_errors` `_util`                                   the words
 1      `_worker` `_tomb` `_restart` `_report` `_groups`    what a lifetime is
 2      `_catacomb` `_simple` `_periodic` `_watch`          tools made of lifetimes
-       `_runner`
+       `_runner` `_runner_config` `_named`
 3      `dependency`                                        the graph of workers and their needs
 4      `patterns` `backends`                               shapes of workers; what they talk to
 5      `workers` `testing`                                 ready-made workers; our test doubles
@@ -48,10 +48,8 @@ from ._report import (
     TombReport as TombReport,
 )
 from ._restart import RestartPolicy as RestartPolicy
-from ._runner import (
-    Runner as Runner,
-    RunnerConfig as RunnerConfig,
-)
+from ._runner import Runner as Runner
+from ._runner_config import RunnerConfig as RunnerConfig
 from ._simple import simple_worker as simple_worker
 from ._tomb import (
     Tomb as Tomb,

@@ -81,9 +81,7 @@ class RunnerReport:
     """How a runner stands, and its workers."""
 
     tomb: TombReport
-    """The runner's own life."""
-    fatal: tuple[str, ...]
-    """The fatal errors so far, a line each, the most important first."""
+    """The runner's own life; its reason is the most important fatal error."""
     workers: tuple[RunnerWorkerReport, ...]
     """The workers, in the order in which they came."""
 

@@ -102,6 +102,14 @@ def check_reason(name: str, reason: object) -> None:
         raise TypeError(msg)
 
 
+def check_sync(field: str, fn: object) -> None:
+    """Raise TypeError, naming the field, unless `fn` can be called and is no async function."""
+    if not callable(fn) or inspect.iscoroutinefunction(fn):
+        kind = "an async one" if callable(fn) else repr(fn)
+        msg = f"{field} must be a plain function, not {kind}"
+        raise TypeError(msg)
+
+
 def check_async(call: str, fn: object) -> None:
     """Raise TypeError, showing the right call, unless `fn` is an async function.
 
