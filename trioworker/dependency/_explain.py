@@ -131,8 +131,7 @@ def _stopping(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
     if run is None:
         return text, None
     if run.stuck is not None:
-        where = run.stuck[-1] if run.stuck else "an unknown place"
-        return f"{text}{_because(run.cause)} and is stuck at {where}", None
+        return f"{text}{_because(run.cause)} and is stuck at {run.place}", None
     how = "; it was asked and not cancelled yet" if run.soft else ""
     return f"{text}{_because(run.cause)}{how}", None
 

@@ -67,6 +67,13 @@ class Helpers:
         finally:
             self._ended.set()
 
+    @property
+    def awaited(self) -> trio.lowlevel.Task | None:
+        """One of the helpers, if they are what the run waits for."""
+        if self._nursery is None or not self._main_ended.is_set():
+            return None
+        return next(iter(self._nursery.child_tasks), None)
+
     async def join(self, leaving: BaseException | None) -> BaseException | None:
         """Wait until all helpers have ended; return what leaves start function and helpers.
 

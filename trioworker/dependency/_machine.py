@@ -403,6 +403,7 @@ class Machine:
     def _got_stuck(self, run: Run) -> None:
         """`run` was cancelled and does not end: it no longer holds up its inputs."""
         run.stuck = stack_of(run)
+        run.place = run.place or place(task_frames(run))
         limit = run.manifold.stop_timeout
         logger.error(
             '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
@@ -464,7 +465,7 @@ class Machine:
             if event is Event.LATER and delay > _INSTANT:
                 node.delay = self.timers.add(now + delay, self._wake, node)
             self._move(node, event, now)
-        if not run.stuck:
+        if run.stuck is None:
             self._release(run, now)
         if event is Event.AGAIN:
             if node.changed:

@@ -185,7 +185,7 @@ class Run:
         self.soft = False  # asked, and not cancelled yet
         self.cancelled = False
         self.late = False  # start_timeout passed
-        self.place: str | None = None  # where it was when it was cancelled for being late
+        self.place: str | None = None  # where it was when it was late, or got stuck
         self.ask_error: BaseException | None = None
         self.stuck: tuple[str, ...] | None = None  # where it stands, once stop_timeout passed
         self.timer: Timer | None = None  # for the start time-out, grace, or stop time-out
@@ -217,8 +217,22 @@ def stack_of(run: Run) -> tuple[str, ...]:
 
 
 def task_frames(run: Run) -> list[tuple[FrameType, int]]:
-    """Return the frames of the start function's task, outermost first."""
-    return [] if run.task is None else list(run.task.iter_await_frames())
+    """Return the frames of the start function's task, outermost first.
+
+    A task that waits for another at the end of a nursery, or for a helper, stands where that does.
+    """
+    frames: list[tuple[FrameType, int]] = []
+    task = run.task
+    while task is not None:
+        own = list(task.iter_await_frames())
+        frames += own
+        awaited = run.helpers.awaited if run.helpers is not None and task is run.task else None
+        # What Trio calls to wait there is a few frames further in.
+        inner = {frame.f_code.co_name for frame, _ in own[-4:]}
+        if awaited is None and "_nested_child_finished" in inner:
+            awaited = next(iter(task.child_nurseries[-1].child_tasks), None)
+        task = awaited
+    return frames
 
 
 def frames_of(exc: BaseException | None) -> list[tuple[FrameType, int]]:
