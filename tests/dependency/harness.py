@@ -26,7 +26,7 @@ import trio
 import trio.testing
 
 from trioworker import RestartPolicy
-from trioworker.dependency import Engine, EngineConfig, Getter, Manifold
+from trioworker.dependency import Engine, EngineConfig, Getter, LiveView, Manifold
 
 Body = Callable[["Life"], Awaitable[object]]
 
@@ -370,6 +370,11 @@ def starting_in(seconds: float) -> Body:
         await serve(life)
 
     return body
+
+
+def seen_in(view: LiveView[Any]) -> object:
+    """Return what a view shows now: for the type checkers, not the same as a moment ago."""
+    return view.value
 
 
 def in_order(before: str, after: str, record: Iterable[str]) -> bool:

@@ -1,6 +1,7 @@
 """E10: cancellation from outside, interrupts, exits: the order of the end, and what is raised."""
 
 import math
+from typing import NoReturn
 
 import pytest
 import trio
@@ -86,7 +87,8 @@ async def test_e10_manifolds_are_shielded_while_their_dependents_still_stop(
     program.install("db", body=look)
     program.install("api", "db", body=stopping_in(7))
     await cancelled_after(program, 5)
-    assert seen == [(pytest.approx(12), True)]
+    assert [is_stopping for _, is_stopping in seen] == [True]
+    assert seen[0][0] == pytest.approx(12)
 
 
 async def test_e10_deadlines_outside_are_not_visible_to_workers(autojump_clock: MockClock) -> None:
@@ -322,13 +324,13 @@ async def test_e10_a_second_interrupt_cancels_all_at_once(autojump_clock: MockCl
             await engine.wait()
     assert caught.value.args == ("first",)
     assert trio.current_time() == pytest.approx(5)
-    assert "ask a" not in program.record
+    assert not b.is_alive
 
 
 def interrupting(task: trio.lowlevel.Task, error: BaseException) -> None:
     """Raise `error` where `task` stands, as Trio does with Ctrl-C in the main task."""
 
-    def abort() -> None:
+    def abort() -> NoReturn:
         raise error
 
     task._attempt_abort(abort)
