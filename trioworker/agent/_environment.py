@@ -3,8 +3,9 @@
 Two means, because a value can be seen in two ways:
 
 - **What holds it hides it.** An expanded string is an `EnvStr`: it *is* the value, but its ``repr``
-  is what the file says. A number made of one is an `EnvInt` or `EnvFloat`, likewise. So the
-  ``repr`` of a Config, of an error that quotes it, of a traceback's locals, shows ``${NAME}``.
+  is what the file says. A Config with anything from the environment has its ``repr`` masked
+  (`hide`), because a number made of a string cannot hide itself: ``socket.getaddrinfo()`` takes
+  no port that is a subclass of int.
 - **What is printed is masked.** A program that formats a value into a message has the bare text.
   `Mask` finds it again in everything that trioworker prints or logs, and puts ``${NAME}`` there.
 
@@ -13,6 +14,7 @@ A boolean can be neither hidden nor found again, so none is made of the environm
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, final
@@ -60,47 +62,6 @@ class EnvStr(str):
 
 
 @final
-class EnvInt(int):
-    """An integer from the environment; see `EnvStr`."""
-
-    source: str
-
-    def __new__(cls, value: int, source: str) -> EnvInt:
-        self = super().__new__(cls, value)
-        self.source = source
-        return self
-
-    def __repr__(self) -> str:
-        return self.source
-
-    # str() of an int is its repr(), and f"{port}" must be what one connects to.
-    __str__ = int.__repr__
-
-    def __getnewargs__(self) -> Any:
-        return int(self), self.source
-
-
-@final
-class EnvFloat(float):
-    """A number from the environment; see `EnvStr`."""
-
-    source: str
-
-    def __new__(cls, value: float, source: str) -> EnvFloat:
-        self = super().__new__(cls, value)
-        self.source = source
-        return self
-
-    def __repr__(self) -> str:
-        return self.source
-
-    __str__ = float.__repr__
-
-    def __getnewargs__(self) -> Any:
-        return float(self), self.source
-
-
-@final
 class Mask:
     """Puts ``${NAME}`` where a text has the value of a variable; call it with the text.
 
@@ -144,6 +105,29 @@ class Mask:
         before = r"(?<!\w)" if re.match(r"\w", value) else ""
         after = r"(?!\w)" if re.search(r"\w\Z", value) else ""
         return before + pattern + after
+
+
+_HIDDEN: dict[int, tuple[object, Mask]] = {}
+"""The configs that hide something, by id. Kept alive, so that no id comes back as another's: they
+are few, and live as long as their manifolds anyway."""
+
+
+def hide(config: object, used: Used) -> None:
+    """Mask the ``repr`` of `config`, and of no other instance of its class."""
+    cls: Any = type(config)
+    _HIDDEN[id(config)] = (config, Mask(used, least=1))
+    plain = cls.__repr__
+    if getattr(plain, "hides", False):
+        return
+
+    @functools.wraps(plain)
+    def masked(self: object) -> str:
+        text: str = plain(self)
+        hidden = _HIDDEN.get(id(self))
+        return text if hidden is None else hidden[1](text)
+
+    masked.hides = True  # type: ignore[attr-defined]  # how a masked one is known
+    cls.__repr__ = masked
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ from cattrs.errors import (
     StructureHandlerNotFoundError,
 )
 
-from ._environment import EnvFloat, EnvInt, EnvStr, Mask, number_from, variables
+from ._environment import EnvStr, Mask, hide, number_from, variables
 from ._problems import Key, Place, Problems, choices, one_line
 
 Hook = Callable[[Any, Any], Any]
@@ -170,7 +170,7 @@ def _integer(value: Any, _: Any) -> int:
     if isinstance(value, EnvStr):
         number = number_from(value, int, r"[+-]?\d{1,400}")
         if number is not None:
-            return EnvInt(number, repr(value))
+            return int(number)
     if isinstance(value, bool) or not isinstance(value, int):
         raise expected("an integer", value)
     return value
@@ -180,7 +180,7 @@ def _number(value: Any, _: Any) -> float:
     if isinstance(value, EnvStr):
         number = number_from(value, float, r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf")
         if number is not None:
-            return EnvFloat(number, repr(value))
+            return float(number)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise expected("a number", value)
     try:
@@ -365,7 +365,10 @@ def _filled(made: Converter, type_: Any, table: dict[str, Any]) -> Any:
             failed.append(((key,), f"missing; it is required ({_kind(field.type)})", None))
     if failed:
         raise Broken(*failed)
-    return made_of(type_, values)
+    made_one = made_of(type_, values)
+    if used := tuple(variables(table)):
+        hide(made_one, used)
+    return made_one
 
 
 T = TypeVar("T")
