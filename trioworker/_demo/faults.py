@@ -101,7 +101,7 @@ class Switch:
 
         def translated(exc: Exception) -> BaseException | None:
             if self._is_hanging and isinstance(exc, StartTimeout):
-                fault = InjectedFault(f"hung: {exc}")
+                fault = InjectedFault("hung at its start")
                 fault.__cause__ = exc
                 return fault
             return exc if before is None else before(exc)
