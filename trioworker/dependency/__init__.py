@@ -22,9 +22,8 @@ from ._config import EngineConfig as EngineConfig
 from ._engine import Engine as Engine
 from ._explain import Explanation as Explanation
 from ._manifold import Getter as Getter, LiveView as LiveView, Manifold as Manifold
-from ._node import End as End
 from ._observers import EventStream as EventStream, Transition as Transition
-from ._report import EngineReport as EngineReport, ManifoldReport as ManifoldReport
+from ._report import End as End, EngineReport as EngineReport, ManifoldReport as ManifoldReport
 from ._self import Installer as Installer, self_manifold as self_manifold
 from ._states import State as State
 from ._verdicts import (

@@ -57,14 +57,14 @@ def explained(node: Node, now: float, *, is_open: bool) -> Explanation:
         now: the present time of the engine.
         is_open: whether the engine has begun to run.
     """
-    chain: list[tuple[Node, str]] = []
+    chain: dict[Node, str] = {}
     current: Node | None = node
-    while current is not None and all(current is not other for other, _ in chain):
+    while current is not None and current not in chain:
         text, following = _TELL[current.state](current, now, is_open)
-        chain.append((current, f"{current.name} {text}"))
+        chain[current] = f"{current.name} {text}"
         current = following
     because: Explanation | None = None
-    for link, text in reversed(chain):
+    for link, text in reversed(chain.items()):
         because = Explanation(manifold=link.name, state=str(link.state), text=text, because=because)
     assert because is not None, "a chain has a first link"  # noqa: S101 - for the types
     return because
@@ -113,8 +113,8 @@ def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
 def _started(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
     again = ""
     if node.history:
-        last = node.history[-1]
-        again = f"; its last run ended{_because(last.cause or last.error or last.kind)}"
+        _, kind, error, _, cause, _, _ = node.history[-1]
+        again = f"; its last run ended{_because(cause or error or kind)}"
     return f"has been started for {now - node.since:.3g} s{again}", None
 
 
@@ -122,6 +122,8 @@ def _draining(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
     users = [d for d in node.dependents() if d.run is not None and node in d.run.uses]
     names = ", ".join(user.name for user in users)
     cause = None if node.run is None else node.run.cause
+    if not users:  # asked for in the middle of a transition, by foreign code
+        return f"is about to stop{_because(cause)}", None
     return f"stops{_because(cause)} once {names} has ended", _telling(users)
 
 
@@ -149,8 +151,8 @@ def _held(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT0
 
 
 def _stopped(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    last = node.history[-1].cause if node.history else None
-    return f"is stopped with its engine{_because(last)}", None
+    cause = node.history[-1][4] if node.history else None
+    return f"is stopped with its engine{_because(cause)}", None
 
 
 _TELL: dict[State, Callable[[Node, float, bool], _Link]] = {

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .._groups import describe
-from ._node import End, history_of
+from ._node import history_of
 from ._states import Event
 from ._verdicts import Kind
 
@@ -29,10 +29,8 @@ def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: 
     """Add the end of `run` to the history of its node, of which the latest `keep` are kept."""
     node = run.node
     what, where = (None, ()) if error is None else (describe(error), history_of(error))
-    lasted, was_ready = now - run.began, run.ready is not None
-    node.history.append(End(now, kind, what, where, run.cause, lasted, was_ready))
-    if len(node.history) > keep:
-        del node.history[0]
+    entry = (now, kind, what, where, run.cause, now - run.began, run.ready is not None)
+    node.history = (*node.history, entry)[-keep:] if keep else ()
 
 
 def log(  # noqa: PLR0917 - the facts of one line, known in one place

@@ -459,13 +459,24 @@ class Machine:
         record(run, kind, error, now, self._config.history)
         log(logger, node, kind, error, event, delay)
         self._runs -= 1
+        self._go_on(run, event, delay, now)
+        if self.is_closing and not self._runs:
+            self.quiet.set()
+
+    def _go_on(self, run: Run, event: Event, delay: float, now: float) -> None:
+        """Do what was decided: move the node, release the inputs, start again if that is next."""
+        node = run.node
         if event is Event.REMOVE:
             self._remove(node, node.why or "it was uninstalled")
         else:
             if event is Event.LATER and delay > _INSTANT:
                 node.delay = self.timers.add(now + delay, self._wake, node)
             self._move(node, event, now)
-        if run.stuck is None:
+        if run.stuck is not None:
+            pass  # released when it got stuck
+        elif node.users:
+            node.owed = (*node.owed, run)
+        else:
             self._release(run, now)
         if event is Event.AGAIN:
             if node.changed:
@@ -473,8 +484,6 @@ class Machine:
             self._try_start(node)
         elif event is Event.LATER and node.delay is None and node.state is State.DELAYED:
             self._wake(node)
-        if self.is_closing and not self._runs:
-            self.quiet.set()
 
     def _next(
         self, run: Run, kind: Kind, error: BaseException | None, now: float
@@ -509,10 +518,16 @@ class Machine:
         return Event.LATER, delay
 
     def _release(self, run: Run, now: float) -> None:
-        for used in run.uses:
-            used.users -= 1
-            if not used.users:
-                self._if_drained(used, now)
+        """`run` holds up its inputs no longer."""
+        released = [run]
+        while released:
+            for used in released.pop().uses:
+                used.users -= 1
+                if not used.users:
+                    if used.owed:
+                        released.extend(used.owed)
+                        used.owed = ()
+                    self._if_drained(used, now)
 
     @enable_ki_protection
     def _wake(self, node: Node) -> None:

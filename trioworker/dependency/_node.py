@@ -6,7 +6,7 @@ and timers in them are only carried.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from ._states import Intention, State
 
@@ -23,24 +23,12 @@ if TYPE_CHECKING:
     from ._timers import Timer
 
 
-@final
-class End(NamedTuple):
-    """How one run of a manifold ended."""
+Entry = tuple[float, str, str | None, tuple[str, ...], str | None, float, bool]
+"""One end in a history: the fields of `End`, in their order.
 
-    time: float
-    """When, on Trio's clock."""
-    kind: str
-    """``returned``, ``error``, ``fatal``, ``dying``, or a verdict: ``bounce``, ``missing``, ..."""
-    error: str | None
-    """What left the run, in one line."""
-    traceback: tuple[str, ...]
-    """Where the error came from, outermost first, each as ``file:line in function``."""
-    cause: str | None
-    """Why the engine stopped it; ``None`` if it ended by itself."""
-    lasted: float
-    """Seconds from its start."""
-    was_ready: bool
-    """Whether it had called ``started()``."""
+Every stop makes one, and reports are rare: a bare tuple costs a tenth, and the garbage collector
+does not keep looking at it.
+"""
 
 
 @final
@@ -65,6 +53,7 @@ class Node:
         "optional",
         "optional_by",
         "output",
+        "owed",
         "required",
         "required_by",
         "restarts",
@@ -87,6 +76,9 @@ class Node:
         self.live_by: dict[Node, None] | None = None
         # Runs that began with our output and have not ended, stuck ones aside.
         self.users = 0
+        # Runs of ours that ended before their users did: their inputs are released with the last
+        # user, so that a drain goes on in its order whoever ends by itself meanwhile.
+        self.owed: tuple[Run, ...] = ()
         self.state = State.ABSENT
         self.since = 0.0
         self.clear()
@@ -107,7 +99,7 @@ class Node:
         self.starts = 0
         self.ends = 0
         self.restarts: Restarts | None = None  # made with the first error
-        self.history: list[End] = []  # the latest ends; short, and smaller than a deque
+        self.history: tuple[Entry, ...] = ()  # the latest ends, oldest first
 
     def inputs(self) -> Iterator[Node]:
         """Those we wait for: the edges that must not form a cycle."""

@@ -210,4 +210,4 @@ class Observers:
 
 
 def _either(states: Collection[enum.Enum]) -> str:
-    return " or ".join(str(state) for state in states)
+    return " or ".join(sorted(map(str, states)))

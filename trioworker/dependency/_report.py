@@ -17,10 +17,34 @@ from ._states import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._node import End, Node
+    from ._node import Node
 
 WORKERS_TIME = 0.05
 """Seconds that the workers' own reports may take together; each is asked before it is over."""
+
+
+@final
+@attrs.frozen
+class End:
+    """How one run of a manifold ended."""
+
+    time: float
+    """When, on Trio's clock."""
+    kind: str
+    """``returned``, ``error``, ``fatal``, ``dying``, or a verdict: ``bounce``, ``missing``, ..."""
+    error: str | None
+    """What left the run, in one line."""
+    traceback: tuple[str, ...]
+    """Where the error came from, outermost first, each as ``file:line in function``."""
+    cause: str | None
+    """Why the engine stopped it; ``None`` if it ended by itself."""
+    lasted: float
+    """Seconds from its start."""
+    was_ready: bool
+    """Whether it had called ``started()``."""
+
+
+_BECAUSE = frozenset({State.DELAYED, State.FAILED})
 
 
 @final
@@ -107,16 +131,23 @@ def _manifold_report(node: Node, now: float, *, ask: bool) -> ManifoldReport:
         ends=node.ends,
         failures=0 if node.restarts is None else node.restarts.failures,
         retry_in=None if node.delay is None else max(0.0, node.delay.when - now),
-        why=node.missing or node.why,
+        why=node.missing or (node.why if node.state in _BECAUSE else None),
         stop_cause=None if run is None else run.cause,
         stuck=None if run is None else run.stuck,
-        history=tuple(node.history),
+        history=tuple(End(*entry) for entry in node.history),
         worker=_worker_report(node, ask=ask),
     )
 
 
 def _worker_report(node: Node, *, ask: bool) -> object:
     run = node.run
-    if run is None or run.ready is None or not hasattr(run.value, "report"):
+    if run is None or run.ready is None or not _can_report(run.value):
         return None
     return report_of(run.value, node.name) if ask else "not asked: the others took too long"
+
+
+def _can_report(value: object) -> bool:
+    try:
+        return callable(getattr(value, "report", None))
+    except Exception:  # noqa: BLE001 - a property is foreign code; report_of() says what it raised
+        return True

@@ -40,11 +40,18 @@ def self_manifold(engine: Engine) -> Manifold:
     Neither face can kill the engine: a worker that may install is not its owner.
     """
 
-    async def start(get: RunGetter, *, task_status: trio.TaskStatus[Engine]) -> None:  # noqa: ARG001 - it needs nothing
-        task_status.started(engine)
+    async def start(get: RunGetter, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ARG001 - it needs nothing
+        # Not the engine: its report would then be a part of itself.
+        task_status.started()
         await trio.sleep_forever()
 
-    return Manifold(start, outputs={Installer: _InstallerFace, Reporter: _ReporterFace})
+    def installer(started: None) -> _InstallerFace:  # noqa: ARG001 - the engine is the value
+        return _InstallerFace(engine)
+
+    def reporter(started: None) -> _ReporterFace:  # noqa: ARG001 - the engine is the value
+        return _ReporterFace(engine)
+
+    return Manifold(start, outputs={Installer: installer, Reporter: reporter})
 
 
 @final
