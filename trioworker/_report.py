@@ -88,10 +88,8 @@ class RunnerReport:
 
 def report_of(thing: object, name: str) -> object:
     """Return `thing`'s own report, or `name` if it has none; a failing one says so in a line."""
-    report = getattr(thing, "report", None)
-    if not callable(report):
-        return name
     try:
-        return report()
+        report = getattr(thing, "report", None)
+        return report() if callable(report) else name
     except Exception as exc:  # noqa: BLE001 - report() is foreign code, and a report never raises
         return f"{name}: report() raised {type(exc).__name__}"
