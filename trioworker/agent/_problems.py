@@ -63,7 +63,7 @@ class AgentFileError(TrioworkerError):
         mask: to be called with what else is printed of them, such as the traceback of a cause.
     """
 
-    def __init__(self, problems: Iterable[Problem], mask: Masking = str) -> None:
+    def __init__(self, problems: Iterable[Problem], mask: Callable[[str], str] = str) -> None:
         self.mask = mask
         self.problems = tuple(sorted(problems, key=lambda p: (p.path, p.message)))
         super().__init__("\n".join(map(str, self.problems)))
