@@ -122,6 +122,7 @@ class Machine:
         if node.intention is Intention.HOLD:
             node.intention = Intention.AGAIN
             if node.state is State.HELD:
+                node.missing = None
                 self._move(node, Event.RELEASE)
                 self._try_start(node)
 
