@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import outcome
 import pytest
 import trio
@@ -121,9 +120,9 @@ async def test_e15_a_report_is_frozen_plain_data(autojump_clock: MockClock) -> N
         after = engine.report()
 
         assert before.manifolds["db"].state == "delayed"
-        assert json.loads(json.dumps(attrs.asdict(after)))["manifolds"] != {}
+        assert json.loads(json.dumps(after._asdict()))["manifolds"] != {}
         for thing in (after, after.manifolds["db"], after.tomb):
-            with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            with pytest.raises(AttributeError):
                 thing.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         with pytest.raises(AttributeError):
             after.manifolds["db"].history[0].kind = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -623,6 +622,7 @@ async def test_e15_a_slow_reader_of_events_loses_the_oldest_and_they_are_counted
                 engine.restart("db")
                 await engine.wait_settled()
             engine.kill()
+            await engine.wait()
             kept = [t async for t in slow]
             every = [t async for t in quick]
             assert len(kept) == 3
