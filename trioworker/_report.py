@@ -2,13 +2,14 @@
 
 Every ``report()`` of ours is sync, cheap, never raises and returns plain data. It is polite to have
 one; nothing may ever depend on what it says.
+
+Reports are named tuples: immutable, made in a sixth of the time of an attrs instance, and their
+classes cost a tenth of an attrs class at import.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, final, runtime_checkable
-
-import attrs
+from typing import NamedTuple, Protocol, final, runtime_checkable
 
 
 @runtime_checkable
@@ -21,8 +22,7 @@ class Reporter(Protocol):
 
 
 @final
-@attrs.frozen(kw_only=True)
-class TombReport:
+class TombReport(NamedTuple):
     """How one life stands, or how it ended."""
 
     name: str
@@ -40,8 +40,7 @@ class TombReport:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class CatacombReport:
+class CatacombReport(NamedTuple):
     """How a catacomb stands, and its children."""
 
     tomb: TombReport
@@ -51,8 +50,7 @@ class CatacombReport:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class RunnerWorkerReport:
+class RunnerWorkerReport(NamedTuple):
     """How one of a runner's workers stands. Times are those of ``trio.current_time()``."""
 
     name: str
@@ -76,8 +74,7 @@ class RunnerWorkerReport:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class RunnerReport:
+class RunnerReport(NamedTuple):
     """How a runner stands, and its workers."""
 
     tomb: TombReport

@@ -7,9 +7,7 @@ operator, a start function that has not called ``started()``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from ._node import place, task_frames
 from ._states import BUSY, State
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Explanation:
+class Explanation(NamedTuple):
     """One link of a chain of causes; ``str()`` says the whole chain in a sentence."""
 
     manifold: str

@@ -7,9 +7,7 @@ the engine its pace.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from .._report import TombReport, report_of
 from ._states import State
@@ -24,8 +22,7 @@ WORKERS_TIME = 0.05
 
 
 @final
-@attrs.frozen
-class End:
+class End(NamedTuple):
     """How one run of a manifold ended."""
 
     time: float
@@ -48,8 +45,7 @@ _BECAUSE = frozenset({State.DELAYED, State.FAILED})
 
 
 @final
-@attrs.frozen(kw_only=True)
-class ManifoldReport:
+class ManifoldReport(NamedTuple):
     """How one manifold stands."""
 
     name: str
@@ -84,8 +80,7 @@ class ManifoldReport:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class EngineReport:
+class EngineReport(NamedTuple):
     """How an engine stands, and all its manifolds."""
 
     name: str
