@@ -30,6 +30,8 @@ SOURCES = [
 READING = {
     "types, pyright": [BIN / "pyright", *SOURCES],
     "types, mypy": [BIN / "mypy", *SOURCES],
+    "public types": [BIN / "pyright", "--verifytypes", "trioworker", "--ignoreexternal"],
+    "docs": [os.environ.get("MAKE", "make"), "--no-print-directory", "docs"],
     "format": [BIN / "ruff", "format", "--check", "."],
     "lint": [BIN / "ruff", "check", "."],
     "layering": [*PYTEST, "tests/test_layering.py"],

@@ -109,7 +109,7 @@ class Restarts:
     __slots__ = ("_times", "failures")
 
     def __init__(self) -> None:
-        self.failures = 0
+        self.failures: int = 0
         # When the latest restarts were, oldest first; at most max_restarts + 1 of them. None until
         # a policy has a limit: most have not, and an empty deque weighs more than all the rest.
         self._times: deque[float] | None = None

@@ -64,8 +64,10 @@ class AgentFileError(TrioworkerError):
     """
 
     def __init__(self, problems: Iterable[Problem], mask: Callable[[str], str] = str) -> None:
-        self.mask = mask
-        self.problems = tuple(sorted(problems, key=lambda p: (p.path, p.message)))
+        self.mask: Callable[[str], str] = mask
+        self.problems: tuple[Problem, ...] = tuple(
+            sorted(problems, key=lambda p: (p.path, p.message))
+        )
         super().__init__("\n".join(map(str, self.problems)))
 
 

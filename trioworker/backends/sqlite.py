@@ -29,10 +29,10 @@ import trio
 try:
     import apsw
     import apsw.aio
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         'trioworker.backends.sqlite needs apsw: pip install "trioworker[sqlite]"'
-    ) from exc
+    ) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import (

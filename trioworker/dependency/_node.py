@@ -67,7 +67,7 @@ class Node:
     )
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
         self.farewell: str | None = None  # why it was uninstalled, for those who still depend on it
         self.output: AsyncValue[Run | None] | None = None  # made by the first live reader
         # Who declares us, by how. Made with the first, because most have none.
@@ -75,29 +75,29 @@ class Node:
         self.optional_by: dict[Node, None] | None = None
         self.live_by: dict[Node, None] | None = None
         # Runs that began with our output and have not ended, stuck ones aside.
-        self.users = 0
+        self.users: int = 0
         # Runs of ours that ended before their users did: their inputs are released with the last
         # user, so that a drain goes on in its order whoever ends by itself meanwhile.
         self.owed: tuple[Run, ...] = ()
-        self.state = State.ABSENT
-        self.since = 0.0
+        self.state: State = State.ABSENT
+        self.since: float = 0.0
         self.clear()
 
     def clear(self) -> None:
         """Forget everything but the name and its dependents: a new life may begin under it."""
         self.manifold: Manifold | None = None
-        self.intention = Intention.AGAIN
+        self.intention: Intention = Intention.AGAIN
         self.required: tuple[Node, ...] = ()
         self.optional: tuple[Node, ...] = ()
         self.live: tuple[Node, ...] = ()
-        self.unready = 0  # required inputs that are not started
-        self.changed = False  # whether any input changed since our latest run began
+        self.unready: int = 0  # required inputs that are not started
+        self.changed: bool = False  # whether any input changed since our latest run began
         self.run: Run | None = None
         self.missing: str | None = None  # the verdict that makes us wait for a change
         self.delay: Timer | None = None
         self.why: str | None = None  # what the delay, or having failed, is due to
-        self.starts = 0
-        self.ends = 0
+        self.starts: int = 0
+        self.ends: int = 0
         self.restarts: Restarts | None = None  # made with the first error
         self.history: tuple[Entry, ...] = ()  # the latest ends, oldest first
 
@@ -160,28 +160,28 @@ class Run:
         uses: tuple[Node, ...],
         on_ready: Readiness,
     ) -> None:
-        self.node = node
-        self.manifold = manifold
-        self.began = began
-        self.uses = uses  # the inputs whose output it began with
-        self.on_ready = on_ready
+        self.node: Node = node
+        self.manifold: Manifold = manifold
+        self.began: float = began
+        self.uses: tuple[Node, ...] = uses  # the inputs whose output it began with
+        self.on_ready: Readiness = on_ready
         self.task: trio.lowlevel.Task | None = None  # None until it has begun
         self.scope: trio.CancelScope | None = None  # around the start function; None until then
         self.helpers: Helpers | None = None  # made with the first
-        self.said = False  # whether started() was called
+        self.said: bool = False  # whether started() was called
         self.ready: float | None = None  # since when its output can be had
         self.value: Any = None
-        self.planned = False  # whether the engine wanted the end
+        self.planned: bool = False  # whether the engine wanted the end
         self.cause: str | None = None  # of the planned stop
         self.stopping: trio.Event | None = None  # made by the first who waits
-        self.soft = False  # asked, and not cancelled yet
-        self.cancelled = False
-        self.late = False  # start_timeout passed
+        self.soft: bool = False  # asked, and not cancelled yet
+        self.cancelled: bool = False
+        self.late: bool = False  # start_timeout passed
         self.place: str | None = None  # where it was when it was late, or got stuck
         self.ask_error: BaseException | None = None
         self.stuck: tuple[str, ...] | None = None  # where it stands, once stop_timeout passed
         self.timer: Timer | None = None  # for the start time-out, grace, or stop time-out
-        self.is_over = False
+        self.is_over: bool = False
 
     def started(self, value: object = None) -> None:
         """Say that the worker can be used, and that `value` is its output.

@@ -60,7 +60,7 @@ class EventStream:
         self._queue: deque[Transition] = deque(maxlen=capacity)
         self._lot = trio.lowlevel.ParkingLot()
         self._is_over = False
-        self.dropped = 0
+        self.dropped: int = 0
 
     def __enter__(self) -> Self:
         self._observers.listen(self)
@@ -115,7 +115,7 @@ class Observers:
     """All who watch one engine."""
 
     def __init__(self) -> None:
-        self.active = False
+        self.active: bool = False
         self._is_over = False
         self._waiters: dict[Node, list[_StateWaiter]] = {}
         self._settled: trio.Event | None = None

@@ -29,7 +29,7 @@ class Timer:
     __slots__ = ("argument", "fire", "when")
 
     def __init__(self, when: float, fire: Callable[[Any], None], argument: object) -> None:
-        self.when = when
+        self.when: float = when
         self.fire: Callable[[Any], None] | None = fire
         self.argument: object = argument
 

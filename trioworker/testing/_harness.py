@@ -51,8 +51,8 @@ class ManifoldHarness:
     ) -> None:
         self.name = name
         self.output = output
-        self.starts = 0
-        self.ends = 0
+        self.starts: int = 0
+        self.ends: int = 0
         self._ready = ready
         self._run: _Run | None = None
         self._errors: deque[BaseException] = deque()

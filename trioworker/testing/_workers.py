@@ -33,7 +33,7 @@ class ErrorWorker:
 
     def __init__(self, error: BaseException, *, name: str = "ErrorWorker") -> None:
         self.name = name
-        self.error = checked_error("ErrorWorker(error)", error)
+        self.error: BaseException = checked_error("ErrorWorker(error)", error)
         self._tomb = Tomb(name=name)
         self._failing = trio.Event()
 
@@ -75,7 +75,9 @@ class DeadWorker:
 
     def __init__(self, error: BaseException | None = None, *, name: str = "DeadWorker") -> None:
         self.name = name
-        self.error = None if error is None else checked_error("DeadWorker(error)", error)
+        self.error: BaseException | None = (
+            None if error is None else checked_error("DeadWorker(error)", error)
+        )
         self._was_run = False
 
     async def run(
@@ -132,7 +134,7 @@ class ForeverWorker:
 
     def __init__(self, *, name: str = "ForeverWorker") -> None:
         self.name = name
-        self.kills = 0
+        self.kills: int = 0
         self._tomb = Tomb(name=name)
         self._released = trio.Event()
 
