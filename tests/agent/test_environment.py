@@ -6,7 +6,6 @@ import json
 import logging
 import pickle
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -211,15 +210,6 @@ def test_a_mask_of_nothing_changes_nothing() -> None:
 
 
 # -- the log ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize("library", ["structlog", "logging"])
