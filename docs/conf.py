@@ -7,7 +7,6 @@ resolved here, and is let through by name below instead.
 import ast
 import importlib.util
 import inspect
-import pkgutil
 import runpy
 from fnmatch import fnmatchcase
 from functools import cache
@@ -81,9 +80,6 @@ PACKAGES = [
     if (spec := importlib.util.find_spec(name)) and spec.origin  # else it has no __init__.py yet
 ]
 
-# The picture of the states, and the page around it, from the engine's table.
-runpy.run_path(str(Path(__file__).parent / "_scripts" / "draw_states.py"), run_name="__main__")
-
 
 @cache
 def origins(package: str) -> dict[str, str]:
@@ -141,20 +137,19 @@ def described(name: str, thing: object) -> list[str]:
 
 
 def merge_sources(package: str) -> None:
-    """Let autodoc find a public object's source where it is, in a private module of the package.
+    """Let autodoc find a public object's source where it is, in a private module.
 
     Public objects say that they live in the package. So autodoc looks into its `__init__.py` for
     the order of members and for the docstrings under attributes, and would find neither.
     """
-    module = import_module(package)
     public = ModuleAnalyzer.for_module(package)
     public.analyze()
-    for info in pkgutil.iter_modules(module.__path__, f"{package}."):
-        if not info.name.rpartition(".")[2].startswith("__"):
-            private = ModuleAnalyzer.for_module(info.name)
-            private.analyze()
-            public.attr_docs.update(private.attr_docs)
-            public.tagorder.update(private.tagorder)
+    # By origin: what this package exports may come from a module of a package below it.
+    for source in dict.fromkeys(origins(package).values()):
+        private = ModuleAnalyzer.for_module(source)
+        private.analyze()
+        public.attr_docs.update(private.attr_docs)
+        public.tagorder.update(private.tagorder)
 
 
 def resolve_private(
@@ -175,25 +170,39 @@ def keep_whole(app: Sphinx, what: str, *others: Any) -> None:  # noqa: ARG001 - 
     It looks at the first line only, so that becomes one which reStructuredText shows as nothing.
     """
     lines: list[str] = others[-1]
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()  # Python's word for a field of a named tuple whose name says it all
     if what in {"attribute", "property", "data"} and lines:
         lines.insert(0, "\\ ")
 
 
 def check_complete(app: Sphinx, env: BuildEnvironment) -> None:  # noqa: ARG001 - Sphinx calls it
-    """Refuse a reference that lacks a public name."""
+    """Refuse a reference that lacks a public name, or a field of one."""
     python: Any = env.get_domain("py")
     for package in PACKAGES:
         module = import_module(package)
-        for name in origins(package):
-            home = getattr(module, name).__module__ if package != "trioworker" else package
-            if f"{home}.{name}" not in python.objects:
-                logging.getLogger(__name__).warning(
-                    "docs/reference.md lacks %s.%s, from %s", package, name, origins(package)[name]
-                )
+        for name, source in origins(package).items():
+            thing = getattr(module, name)
+            home = thing.__module__ if package != "trioworker" else package
+            for full in (name, *(f"{name}.{field}" for field in fields(thing))):
+                if f"{home}.{full}" not in python.objects:
+                    logging.getLogger(__name__).warning(
+                        "docs/reference.md lacks %s.%s, from %s", package, full, source
+                    )
+
+
+def fields(thing: Any) -> list[str]:
+    """Return the public fields of a named tuple or an attrs class."""
+    names = getattr(thing, "_fields", None) or [
+        field.name for field in getattr(thing, "__attrs_attrs__", ())
+    ]
+    return [name for name in names if not name.startswith("_")]
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    # The picture of the states, and the page around it, from the engine's table.
+    runpy.run_path(str(Path(__file__).parent / "_scripts" / "draw_states.py"), run_name="__main__")
     for package in PACKAGES:
         merge_sources(package)
     app.add_directive("public", Public)
