@@ -129,7 +129,9 @@ def described(name: str, thing: object) -> list[str]:
     if not inspect.isclass(thing):
         return [f".. {'autofunction' if callable(thing) else 'autodata'}:: {name}", ""]
     if not issubclass(thing, BaseException):
-        return [f".. autoclass:: {name}", "   :members:", ""]
+        # A field whose name says it all is a field: it comes without a text.
+        bare = ["   :undoc-members:"] if fields(thing) else []
+        return [f".. autoclass:: {name}", "   :members:", *bare, ""]
     # By their bases users know what to catch; a base of our own that is private is of no use.
     public = all("._" not in base.__module__ for base in thing.__bases__)
     bases = ["   :show-inheritance:"] if public else []
