@@ -115,6 +115,10 @@ def test_A1_a_factory_may_be_called_many_times(folder: Folder) -> None:
 
 BROKEN_FACTORIES = {
     "not a name": ("x", "expected 'package.module:factory', got 'x'"),
+    "no colon": (
+        "bad.ready",
+        "expected 'package.module:factory', got 'bad.ready'; did you mean 'bad:ready'?",
+    ),
     "a path": ("./x.py:f", "expected 'package.module:factory', got './x.py:f'"),
     "no module": (
         "worker:plain",
@@ -126,7 +130,11 @@ BROKEN_FACTORIES = {
     ),
     "no attribute": (
         "workers:plane",
-        "'workers' has no 'plane'; did you mean 'plain'? there are: 'forever', 'plain', 'web'",
+        "'workers' has no 'plane'; did you mean 'plain'? there are: 'plain', 'web'",
+    ),
+    "nothing that has attributes": (
+        "workers:calls.plain",
+        "'workers:calls' has no 'plain'; there are: none",
     ),
     "no function": ("workers:calls", "'workers:calls' is no function but a value of type list"),
     "an async one": (
@@ -600,10 +608,51 @@ def test_A5_a_message_is_one_line_whatever_is_in_the_file(folder: Folder) -> Non
 
 def test_a_long_list_of_choices_is_cut(folder: Folder) -> None:
     many = "".join(f'[manifolds.m{i}]\nuse = "workers:plain"\n' for i in range(50))
-    [line] = folder.problems(f'{many}[manifolds.web]\nuse="workers:web"\ninputs={{db="m5x"}}')
+    [line] = folder.problems(f'{many}[manifolds.web]\nuse="workers:web"\ninputs={{db="m45x"}}')
 
-    assert "did you mean 'm5'" in line
-    assert line.endswith("'m19', and 31 more")
+    assert line == (
+        "$.manifolds['web'].inputs.db: there is no manifold 'm45x'; "
+        "did you mean 'm45' or 'm5' or 'm4'? there are: "
+        "'m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6', 'm7', and 43 more"
+    )
+
+
+def test_a_name_that_would_be_refused_is_not_offered(folder: Folder) -> None:
+    (folder.path / "work-ers.py").touch()
+    lines = folder.problems(
+        """
+        [manifolds."Tick!"]
+        use = "workers:plain"
+        [manifolds.other]
+        use = "worker:plain"
+        [manifolds.web]
+        use = "workers:web"
+        inputs = { db = "tick" }
+        """
+    )
+
+    assert lines[1:] == [
+        (
+            "$.manifolds['other'].use: there is no module 'worker'; did you mean 'workers'? "
+            "beside the file: 'workers'"
+        ),
+        ("$.manifolds['web'].inputs.db: there is no manifold 'tick'; there are: 'other', 'web'"),
+    ]
+
+
+def test_a_role_that_no_manifold_could_be_called_can_only_be_bound(folder: Folder) -> None:
+    folder.module(
+        "odd",
+        """
+        from workers import Manifold, forever
+        def odd():
+            return Manifold(forever, inputs=("The DB",))
+        """,
+    )
+
+    assert folder.problems('[manifolds.a]\nuse = "odd:odd"') == [
+        "$.manifolds['a'].inputs: the role 'The DB' needs a manifold: bind it; there are: 'a'"
+    ]
 
 
 def test_a_problem_is_plain_data() -> None:

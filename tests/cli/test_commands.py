@@ -25,7 +25,7 @@ async def forever(get, *, task_status):
 async def boom(get, *, task_status):
     raise ExceptionGroup("two", [ValueError("sesame"), KeyError("b")])
 
-def plain():
+def plain() -> Manifold:
     return Manifold(forever)
 
 def web(config: Config):
@@ -38,7 +38,12 @@ mapping = {"a": Manifold(forever), "b": Manifold(forever, inputs=("a",))}
 engine = Engine(EngineConfig(name="mine"))
 engine.install("a", Manifold(forever))
 bad_mapping = {"a": Manifold(forever, inputs=("nope",))}
+one = Manifold(forever)
 number = 3
+config = {"port": 80}
+
+def pair(a, b):
+    pass
 
 def function():
     return mapping
@@ -63,6 +68,7 @@ async def quits(get, *, task_status):
 def quitter():
     return {"a": Manifold(quits)}
 """
+PYTHON = "a Python program is given as module:attribute"
 AGENT = """
 engine.name = "shop"
 manifolds.db.use = "cli_workers:plain"
@@ -108,7 +114,9 @@ def test_check_prints_the_problems_and_nothing_else(folder: Path, capsys: Output
     "target, cause",
     [
         ("nowhere.toml", "there is no such file"),
-        (".", "is a directory; name the file in it"),
+        ("cli_workers", f"there is no such file; {PYTHON}"),
+        ("a b:c", f"there is no such file; {PYTHON}"),
+        (".", f"is a directory; name the file in it; {PYTHON}"),
         ("empty.toml", "is empty"),
         ("binary.toml", "is not UTF-8: byte 0xff in line 1"),
         ("large.toml", "is too large: 10 MB or more"),
@@ -117,20 +125,37 @@ def test_check_prints_the_problems_and_nothing_else(folder: Path, capsys: Output
             "is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 4)",
         ),
         (
-            "cli_workers:nope",
+            "cli_workers.py",
             (
-                "'cli_workers' has no 'nope'; there are: 'boom', 'broken', "
-                "'coroutine', 'exits', 'fatal', 'forever', 'function', 'leaky', 'plain', 'quits', "
-                "'quitter', 'web'"
+                "is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 8); "
+                f"{PYTHON}"
+            ),
+        ),
+        (
+            "cli_workers:engin",
+            (
+                "'cli_workers' has no 'engin'; did you mean 'engine'? there are: 'bad_mapping', "
+                "'broken', 'engine', 'exits', 'fatal', 'function', 'mapping', 'quitter'"
             ),
         ),
         (
             "cli_worker:x",
             (
                 "there is no module 'cli_worker'; did you mean 'cli_workers'? "
-                "beside the file: 'cli_workers'"
+                "in the current directory: 'cli_workers'"
             ),
         ),
+        ("cli_workers:one", "one is a Manifold; wrap it: {'one': one}"),
+        ("cli_workers:plain", "plain() is a Manifold; wrap it: {'plain': plain()}"),
+        (
+            "cli_workers:web",
+            (
+                "it takes (config); name a function without arguments "
+                "(this one is a factory for an agent file)"
+            ),
+        ),
+        ("cli_workers:pair", "it takes (a, b); name a function without arguments"),
+        ("cli_workers:forever", "it is async; name a plain function"),
         (
             "cli_workers:number",
             (
@@ -160,6 +185,13 @@ def test_what_cannot_be_run_is_one_line(
 
     assert main([command, target]) == 2
     assert capsys.readouterr() == ("", f"{target}: {cause}\n")
+
+
+def test_an_empty_target_is_called_that(capsys: Output) -> None:
+    assert main(["check", ""]) == 2
+    assert capsys.readouterr().err == (
+        "the target: is empty; name an agent file, or module:attribute\n"
+    )
 
 
 def test_debug_shows_the_traceback_masked(folder: Path, capsys: Output) -> None:

@@ -7,8 +7,9 @@
     sys.exit(trio.run(run_agent, agent))
 
 An agent file is TOML that names manifolds. It holds no code, but reading it imports what it names,
-so it is as trusted as a program. How it is read is told in `_load.py`, how values of the
-environment stay out of sight in `_environment.py`, what signals do in `_run.py`.
+so it is as trusted as a program. All of its problems are told at once (`AgentFileError`); values
+that came from the environment are shown as ``${NAME}`` wherever trioworker prints (`Mask`); the
+first SIGINT or SIGTERM stops the program in order, the second hard (`run_engine`).
 """
 
 from .._util import settle_names as _settle_names

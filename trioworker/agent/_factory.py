@@ -25,16 +25,33 @@ from trioworker import Manifold
 from ._problems import Place, Problems, choices, one_line, quoted
 from ._structure import FAILED, structure
 
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @final
 class Importer:
-    """Imports what a file names, each module once, with `directory` first on ``sys.path``."""
+    """Imports what is named, each module once, with `directory` first on ``sys.path``.
 
-    def __init__(self, directory: Path, problems: Problems) -> None:
+    Args:
+        directory: where modules are looked for first.
+        problems: takes what is wrong.
+        where: how messages call the directory.
+        is_wanted: whether an attribute is offered in place of one that is not there.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        problems: Problems,
+        *,
+        where: str = "beside the file",
+        is_wanted: Callable[[Any], bool] | None = None,
+    ) -> None:
         self._directory = str(directory)
         self._problems = problems
+        self._where = where
+        self._is_wanted = _is_factory if is_wanted is None else is_wanted
         self._imported: dict[str, Any] = {}
 
     def factory(self, use: str, place: Place) -> Callable[..., Any] | None:
@@ -46,6 +63,8 @@ class Importer:
         """Return what `use` names; `FAILED` if there is no such thing."""
         if not _USE.fullmatch(use):
             message = f"expected 'package.module:factory', got {quoted(use)}"
+            if _DOTTED.fullmatch(use):
+                message += f"; did you mean {quoted(':'.join(use.rsplit('.', 1)))}?"
             self._problems.add(place, message)
             return FAILED
         module_name, _, attribute = use.partition(":")
@@ -54,14 +73,27 @@ class Importer:
             self._problems.add(place, self._why_not(module_name, module), cause=module)
             return FAILED
         found: Any = module
+        owner, separator = module_name, ":"
         for name in attribute.split("."):
             try:
                 found = getattr(found, name)
             except AttributeError:
-                what = choices(name, _factories(found), "there are")
-                self._problems.add(place, f"{module_name!r} has no {name!r}{what}")
+                what = choices(name, self._offered(found), "there are")
+                self._problems.add(place, f"{owner!r} has no {name!r}{what}")
                 return FAILED
+            owner, separator = f"{owner}{separator}{name}", "."
         return found
+
+    def _offered(self, owner: Any) -> list[str]:
+        """Return the names in `owner` that may be meant; of functions only its own."""
+        home = getattr(owner, "__name__", None)
+        return sorted(
+            name
+            for name, value in getattr(owner, "__dict__", {}).items()
+            if not name.startswith("_")
+            and (not inspect.isroutine(value) or getattr(value, "__module__", None) == home)
+            and self._is_wanted(value)
+        )
 
     def _checked(self, use: str, found: Any, place: Place) -> Callable[..., Any] | None:
         if isinstance(found, Manifold):
@@ -91,8 +123,9 @@ class Importer:
     def _why_not(self, name: str, exc: BaseException) -> str:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
         if missing is not None and (name == missing or name.startswith(f"{missing}.")):
-            here = [info.name for info in pkgutil.iter_modules([self._directory])]
-            return f"there is no module {missing!r}{choices(missing, here, 'beside the file')}"
+            found = pkgutil.iter_modules([self._directory])
+            here = [info.name for info in found if info.name.isidentifier()]
+            return f"there is no module {missing!r}{choices(missing, here, self._where)}"
         return f"importing {name!r} raised {one_line(exc)}{_at(exc)}"
 
 
@@ -143,11 +176,7 @@ def _arguments(
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError) as exc:
         raise _NoFactory(f"{use!r} does not say what it takes: {one_line(exc)}") from exc
-    needed = [
-        p.name
-        for p in parameters.values()
-        if p.default is p.empty and p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}
-    ]
+    needed = required(factory)
     config = parameters.get("config")
     if set(needed) - {"config"} or (config is not None and config.kind is config.POSITIONAL_ONLY):
         raise _NoFactory(
@@ -192,15 +221,31 @@ def _config_type(use: str, factory: Any, annotation: Any) -> Any:
     return annotation
 
 
-def _factories(owner: Any) -> list[str]:
-    """Return the names in `owner` that may be meant as factories."""
-    return sorted(
-        name
-        for name, value in vars(owner).items()
-        if not name.startswith("_")
-        and inspect.isroutine(value)
-        and getattr(value, "__module__", None) == getattr(owner, "__name__", None)
-    )
+def required(function: Callable[..., Any]) -> list[str]:
+    """Return the parameters that `function` cannot be called without.
+
+    Raises:
+        ValueError, TypeError: it does not say what it takes.
+    """
+    return [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}
+    ]
+
+
+def is_plain(value: Any, *given: str) -> bool:
+    """Whether `value` is a plain function that can be called with no arguments but the `given`."""
+    if not inspect.isroutine(value) or inspect.iscoroutinefunction(value):
+        return False
+    try:
+        return set(required(value)) <= set(given)
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_factory(value: Any) -> bool:
+    return is_plain(value, "config")
 
 
 def _a(value: object) -> str:

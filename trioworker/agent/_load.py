@@ -240,8 +240,12 @@ class _Loading:
 
     def _check_target(self, target: str, place: Place) -> None:
         if target not in self._names and not self._problems.is_unusable(place):
-            known = choices(target, self._names, "there are")
+            known = choices(target, self._offered(), "there are")
             self._problems.add(place, f"there is no manifold {quoted(target)}{known}")
+
+    def _offered(self) -> list[str]:
+        """Return the names to offer: those that are refused themselves are no way out."""
+        return [name for name in self._names if _NAME.fullmatch(name)]
 
     def _bound(
         self,
@@ -265,8 +269,9 @@ class _Loading:
         for role in manifold.inputs:
             target = said.get(role, role)
             if target not in self._names and target == role:
-                known = choices(role, self._names, "there are")
-                message = f"the role {role!r} needs a manifold: bind it, or add {role!r}{known}"
+                known = choices(role, self._offered(), "there are")
+                way = f"bind it, or add {role!r}" if _NAME.fullmatch(role) else "bind it"
+                message = f"the role {role!r} needs a manifold: {way}{known}"
                 if not self._is_written(place, role):
                     self._problems.add((*place, "inputs"), message)
 

@@ -17,8 +17,8 @@ from trioworker import TrioworkerError
 Place: TypeAlias = tuple[str | int, ...]
 Masking: TypeAlias = Callable[[str], str]
 
-MOST_CHOICES = 20
-"""How many allowed choices a message lists; the nearest are named in any case."""
+MOST_CHOICES = 8
+"""How many allowed choices a message lists, or one more; the nearest are named in any case."""
 
 
 @final
@@ -119,13 +119,13 @@ class Problems:
 
 
 def choices(wrong: str, allowed: Iterable[str], what: str = "allowed") -> str:
-    """Return the end of a message: the nearest of what is allowed, and all of it."""
+    """Return the end of a message: the nearest of what is allowed, and some of it."""
     names = list(allowed)
     near = difflib.get_close_matches(wrong, names, n=3)
     guess = f"; did you mean {' or '.join(map(quoted, near))}?" if near else ""
-    some = [quoted(name) for name in names[:MOST_CHOICES]]
-    if len(names) > len(some):
-        some.append(f"and {len(names) - len(some)} more")
+    some = [quoted(name) for name in names]
+    if len(some) > MOST_CHOICES + 1:  # "and 1 more" would be no shorter than the one
+        some[MOST_CHOICES:] = [f"and {len(names) - MOST_CHOICES} more"]
     return f"{guess or ';'} {what}: {', '.join(some) or 'none'}"
 
 
