@@ -33,9 +33,21 @@ def timeless(text: str) -> str:
     return re.sub(r"\d+(\.\d+)? s\b", "N s", text)
 
 
-def test_the_readme_shows_the_example_and_its_output() -> None:
-    readme = (EXAMPLES[0].parents[2] / "README.md").read_text(encoding="utf-8")
-    example = EXAMPLES[0].parent / "readme.py"
+@pytest.mark.parametrize(
+    "page, language, shown",
+    [
+        ("README.md", "python", "readme.py"),
+        ("README.md", "text", "readme.out"),
+        ("docs/getting-started.md", "python", "first.py"),
+        ("docs/getting-started.md", "text", "first.out"),
+        ("docs/agent-files.md", "toml", "shop/agent.toml"),
+        ("docs/agent-files.md", "python", "shop/shop.py"),
+    ],
+)
+def test_a_page_shows_the_example_as_it_is(page: str, language: str, shown: str) -> None:
+    """As text of its own, because pages are also read where no include is followed."""
+    docs = EXAMPLES[0].parents[1]
+    text = (docs.parent / page).read_text(encoding="utf-8")
+    example = (docs / "examples" / shown).read_text(encoding="utf-8")
 
-    assert f"```python\n{example.read_text(encoding='utf-8')}```" in readme
-    assert f"```text\n{example.with_suffix('.out').read_text(encoding='utf-8')}```" in readme
+    assert f"```{language}\n{example}```" in text
