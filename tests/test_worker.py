@@ -3,6 +3,7 @@
 import gc
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -442,3 +443,25 @@ async def test_open_worker_leaves_nothing_to_the_collector(
 
     assert "Lives" not in garbage
     assert "traceback" not in garbage
+
+
+async def test_a_block_that_is_refused_by_the_dead_worker_adds_nothing_to_its_error() -> None:
+    """The worker's `Dying` is what its failure looks like from the block, and no second failure."""
+    reason = Failure()
+    worker = Lives(failing(reason))
+
+    with pytest.raises(Failure) as caught:
+        async with open_worker(worker):
+            with trio.CancelScope(shield=True):
+                await settle()
+                with worker.tomb.while_alive():
+                    await trio.sleep_forever()
+
+    assert caught.value is reason
+
+
+@pytest.mark.parametrize("wrong", [Lives, trio.sleep_forever])
+async def test_a_class_or_a_function_is_refused_showing_the_right_call(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"expected a worker, got .*; write open_worker\("):
+        async with open_worker(wrong):
+            pass

@@ -35,6 +35,7 @@ from ._groups import pass_on, raise_unchanged, reduced
 from ._report import CatacombReport, report_of
 from ._tomb import Tomb, TombState
 from ._util import Started, is_cancelled, name_of
+from ._worker import check_worker
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -250,6 +251,7 @@ class Catacomb:
             raise LifetimeError(msg)
         if self._tomb.is_dead:
             raise self._tomb.refusal()
+        check_worker(f"catacomb.{verb}({{}})", worker)
         child = _Child(worker)
         self._children[child] = None
         # With the last task of a block that was left, the nursery has closed: see __aexit__().

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import trio
 
+from ._errors import Dying
 from ._groups import raise_unchanged, reduced
 from ._util import Started, is_cancelled, name_of
 
@@ -81,9 +82,11 @@ async def open_worker(worker: W) -> AsyncGenerator[W, None]:
 
     - The worker fails: the block is cancelled and the worker's error raised, the same object.
     - The block fails: the worker is stopped and the block's error raised.
-    - Both fail, of different causes: an ``ExceptionGroup`` of the two.
+    - Both fail, of different causes: an ``ExceptionGroup`` of the two. A `Dying` of the worker's
+      in the block is no different cause: it only says that the worker has failed.
     - Cancelled from outside: any of these errors wins over the cancellation, as in a `Tomb`.
     """
+    check_worker("open_worker({})", worker)
     errors: list[BaseException] = []
     try:
         async with trio.open_nursery() as nursery:
@@ -105,12 +108,35 @@ async def open_worker(worker: W) -> AsyncGenerator[W, None]:
             errors.append(real)
         elif not errors:
             raise
-    distinct = list({id(error): error for error in errors}.values())
+    distinct = _causes(errors)
     if len(distinct) > 1:
         msg = f"{name_of(worker)} failed, and so did the block that used it"
         raise BaseExceptionGroup(msg, distinct)
     for error in distinct:
         raise_unchanged(error)
+
+
+def check_worker(call: str, worker: object) -> None:
+    """Raise TypeError, showing the right call, for a class or a function instead of a worker."""
+    if isinstance(worker, type) or not hasattr(worker, "run"):
+        name = name_of(worker)
+        right = call.format(
+            f"{name}(...)" if isinstance(worker, type) else f"simple_worker({name})"
+        )
+        msg = f"expected a worker, got {worker!r}; write {right}"
+        raise TypeError(msg)
+
+
+def _causes(errors: list[BaseException]) -> list[BaseException]:
+    """Return each error once, without those that only say that another of them has happened."""
+    distinct = list({id(error): error for error in errors}.values())
+
+    def is_consequence(leaf: BaseException) -> bool:
+        reason = getattr(leaf.owner, "reason", None) if isinstance(leaf, Dying) else None
+        return reason is not None and any(reason is error for error in distinct)
+
+    own = [real for error in distinct if (real := reduced(error, is_consequence)) is not None]
+    return own or distinct
 
 
 async def _run(

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from trioworker import RestartPolicy
-from trioworker.dependency import EngineConfig
+from trioworker.dependency import Engine, EngineConfig
 
 
 def test_the_documented_defaults() -> None:
@@ -80,3 +80,24 @@ def test_it_is_keyword_only_and_frozen() -> None:
     config = EngineConfig()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         config.name = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]  # the point
+
+
+def test_is_fatal_is_a_function_and_not_the_errors_themselves() -> None:
+    """A class is true for whatever it is called with: every error would be fatal."""
+    with pytest.raises(TypeError, match=r"EngineConfig\(is_fatal=\.\.\.\) must be a function"):
+        EngineConfig(is_fatal=OSError)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_is_fatal_is_not_async() -> None:
+    """A coroutine is true as well."""
+
+    async def is_fatal(exc: BaseException) -> bool:
+        return False
+
+    with pytest.raises(TypeError, match="must be a plain function, not an async one"):
+        EngineConfig(is_fatal=is_fatal)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_an_engine_shows_how_to_give_it_a_config() -> None:
+    with pytest.raises(TypeError, match=r"write Engine\(EngineConfig\(\.\.\.\)\)"):
+        Engine(RestartPolicy())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -222,7 +222,7 @@ async def test_e12_a_stop_during_the_start_ends_the_timeout(autojump_clock: Mock
         await trio.sleep(100)
         report = engine.report().manifolds["db"]
         assert report.state == "held"
-        assert [end.kind for end in report.history] == ["returned"]
+        assert [end.kind for end in report.history] == ["stopped"]
         assert program.live_timers == 0
 
 

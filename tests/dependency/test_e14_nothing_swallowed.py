@@ -190,7 +190,7 @@ async def test_e14_an_error_of_one_that_is_uninstalled_is_in_the_log(
         await engine.wait_settled()
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
     assert "on its way out" in caplog.text
-    assert "it is uninstalled" in caplog.text
+    assert "and is uninstalled" in caplog.text
 
 
 async def test_e14_errors_while_all_are_cancelled_at_once_are_not_lost(
@@ -207,7 +207,7 @@ async def test_e14_errors_while_all_are_cancelled_at_once_are_not_lost(
             await trio.sleep_forever()
     history = program.engine.report().manifolds["web"].history
     assert [end.error for end in history] == ["OSError: cut short"]
-    assert caplog.text.count("manifold failed: OSError: cut short") == 1
+    assert caplog.text.count("is stopped with its engine: OSError: cut short") == 1
 
 
 @pytest.mark.parametrize("stop", ["kill", "cancel"])
@@ -227,7 +227,7 @@ async def test_e14_errors_of_a_shutdown_are_recorded_for_each(
     for name in "abc":
         (end,) = program.engine.report().manifolds[name].history
         assert end.error == f"OSError: of {name}"
-        assert caplog.text.count(f"manifold failed: OSError: of {name}") == 1
+        assert caplog.text.count(f"is stopped with its engine: OSError: of {name}") == 1
 
 
 async def test_e14_a_stored_cancelled_that_is_raised_later_is_an_error_that_says_so(

@@ -17,6 +17,7 @@ from trioworker.dependency import (
     Engine,
     EngineConfig,
     EngineReport,
+    Getter,
     Manifold,
     ManifoldReport,
     Missing,
@@ -164,7 +165,7 @@ async def test_e15_history_keeps_the_latest_ends(autojump_clock: MockClock) -> N
         await engine.wait_settled()
         first, second = one(program, "db").history
         assert (first.kind, first.error, first.cause) == ("retry", "RetryAfter: in 1 s: 3", None)
-        assert (second.kind, second.error, second.cause) == ("returned", None, "restart('db')")
+        assert (second.kind, second.error, second.cause) == ("stopped", None, "restart('db')")
         assert (first.was_ready, second.was_ready) == (False, True)
         assert (first.lasted, second.lasted) == (0, 2)
         assert second.time == trio.current_time()
@@ -387,7 +388,7 @@ async def test_e15_explain_says_what_is_not_installed_and_why(autojump_clock: Mo
     program.install("api", "db")
 
     assert await sentence(program, "api") == (
-        "api waits for db; db is not installed because of Uninstall: wrong machine"
+        "api waits for db; db is not installed (Uninstall: wrong machine)"
     )
 
 
@@ -419,8 +420,8 @@ async def test_e15_explain_says_who_holds_up_a_drain(autojump_clock: MockClock) 
         engine.restart("db")
         await trio.sleep(2)
         assert str(engine.explain("db")) == (
-            "db stops because of restart('db') once api has ended; "
-            "api has been stopping for 2 s because of restart('db')"
+            "db stops (restart('db')) once api has ended; "
+            "api has been stopping for 2 s (restart('db'))"
         )
         api.let_go.set()
 
@@ -432,7 +433,7 @@ async def test_e15_explain_says_that_a_soft_phase_is_under_way(autojump_clock: M
         engine.hold("db")
         await trio.sleep(2)
         assert str(engine.explain("db")) == (
-            "db has been stopping for 2 s because of hold('db'); it was asked and not cancelled yet"
+            "db has been stopping for 2 s (hold('db')); it was asked and not cancelled yet"
         )
 
 
@@ -444,7 +445,7 @@ async def test_e15_explain_names_who_is_stuck(autojump_clock: MockClock) -> None
         engine.hold("db")
         await trio.sleep(3)
         text = str(engine.explain("api"))
-        assert text.startswith("api waits for db; db has been stopping for 3 s because of hold")
+        assert text.startswith("api waits for db; db has been stopping for 3 s (hold")
         assert "is stuck at" in text
         assert one(program, "db").stuck is not None
         db.let_go.set()
@@ -470,7 +471,7 @@ async def test_e15_explain_after_the_end_says_that_the_engine_has_stopped() -> N
         pass
 
     assert str(program.engine.explain("db")) == (
-        "db is stopped with its engine because of the engine was killed"
+        "db is stopped with its engine (the engine was killed)"
     )
 
 
@@ -845,3 +846,38 @@ async def test_e15_nobody_who_watched_leaves_a_cost_behind() -> None:
             engine.restart("db")
             await engine.wait_settled()
         assert engine._machine.observers.active is False
+
+
+async def test_e15_explain_says_of_one_that_is_done_that_it_was_never_ready(
+    autojump_clock: MockClock,
+) -> None:
+    async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        """Forget to call started()."""
+
+    program = Program()
+    program.engine.install("db", Manifold(start))
+    program.install("api", "db")
+    async with program.running() as engine:
+        text = str(engine.explain("api"))
+
+    assert text.startswith(
+        "api waits for db; "
+        "db is done: it returned without error and without having called started()"
+    )
+
+
+async def test_e15_explain_says_that_an_optional_input_is_not_there(
+    autojump_clock: MockClock,
+) -> None:
+    program = Program()
+    program.install("api", optional=("dbb",))
+    async with program.running() as engine:
+        assert str(engine.explain("api")).endswith("; its optional dbb is not installed")
+
+
+async def test_e15_a_state_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    program = Program()
+    program.install("db")
+    async with program.running() as engine:
+        with pytest.raises(ValueError, match="'startd' is no state of a manifold; these are: "):
+            await engine.wait_state("db", "startd")

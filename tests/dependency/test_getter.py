@@ -822,3 +822,21 @@ async def test_swallowing_the_cancellation_of_a_failed_helper_does_not_save_the_
         assert api.state == "delayed"
         assert program.engine.report().manifolds["api"].history[0].kind == "error"
         api.body = serve
+
+
+@pytest.mark.parametrize("wrong", ["str", 3])
+async def test_what_is_no_type_is_refused_and_not_taken_for_a_protocol(
+    wrong: Any, autojump_clock: MockClock
+) -> None:
+    program = Program()
+    program.install("db", value="postgres")
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        get("db", wrong)
+
+    program.engine.install("api", Manifold(start, inputs=("db",)))
+    async with program.running(settle=False) as engine:
+        await engine.wait_state("api", "delayed")
+        error = engine.report().manifolds["api"].history[0].error
+
+    assert error == f'TypeError: "api" asked for "db" as {wrong!r}, which is no type: name a class'

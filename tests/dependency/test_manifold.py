@@ -363,7 +363,7 @@ def context_of_nothing(get: Getter) -> None:
     """Forget to return it."""
 
 
-@pytest.mark.parametrize("open_", [sync_context, undecorated, coroutine, context_of_nothing])
+@pytest.mark.parametrize("open_", [sync_context, context_of_nothing])
 async def test_what_is_no_async_context_manager_fails_showing_the_way(
     open_: Any, autojump_clock: MockClock
 ) -> None:
@@ -376,6 +376,12 @@ async def test_what_is_no_async_context_manager_fails_showing_the_way(
     assert error.startswith("TypeError: ")
     assert open_.__name__ in error
     assert "asynccontextmanager" in error
+
+
+@pytest.mark.parametrize("open_", [undecorated, coroutine])
+def test_an_async_function_without_its_decorator_is_refused(open_: Any) -> None:
+    with pytest.raises(TypeError, match=f"asynccontextmanager.*{open_.__name__}"):
+        Manifold.from_context(open_)
 
 
 @pytest.mark.parametrize("make", [Manifold.from_context, Manifold.from_worker])
@@ -457,7 +463,6 @@ def build_class(get: Getter) -> type[Lives]:
 @pytest.mark.parametrize(
     "build, says",
     [
-        (build_async, "build_async is async; build(get) must be a plain function"),
         (
             build_nothing,
             "build_nothing returned None, no Worker: it needs run(), kill() and wait()",
@@ -475,6 +480,11 @@ async def test_a_build_that_makes_no_worker_fails_showing_the_way(
 
     assert error is not None
     assert says in error
+
+
+def test_an_async_build_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"without async.*build_async"):
+        Manifold.from_worker(build_async)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_the_others_name_their_start_after_what_they_were_made_of() -> None:
@@ -565,3 +575,30 @@ async def test_a_bound_role_waits_for_and_reads_the_manifold_of_that_name() -> N
         assert program.engine.report().manifolds["r2"].roles == {"db": "db-2"}
         assert program.engine.report().manifolds["r2"].inputs == ("db-2",)
         assert program.engine.report().manifolds["r1"].waiting_for == ("db-1",)
+
+
+def test_a_start_function_without_a_getter_is_refused() -> None:
+    async def start(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+
+    with pytest.raises(TypeError, match=r"takes no getter: write 'async def start\(get, "):
+        Manifold(start)
+
+
+def test_an_output_is_offered_by_type_and_not_by_name() -> None:
+    async def serve(get: Getter, *, task_status: trio.TaskStatus[str]) -> None:
+        """Never run."""
+
+    with pytest.raises(TypeError, match="'Database' is no type"):
+        Manifold(serve, outputs={"Database": str})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("make", [Manifold.from_context, Manifold.from_worker])
+def test_the_other_constructors_take_an_ask_of_your_own(make: Any) -> None:
+    def ask(value: object) -> None:
+        """Ask it."""
+
+    def build(get: Getter) -> Any:
+        """Never called here."""
+
+    assert make(build, ask=ask).ask is ask

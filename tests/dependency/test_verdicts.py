@@ -96,7 +96,7 @@ def test_verdicts_have_no_error_in_their_name_and_are_exceptions() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, math.nan, math.inf, -math.inf])
 def test_retry_after_refuses_what_is_no_time(seconds: float) -> None:
-    with pytest.raises(ValueError, match=r"RetryAfter\(seconds\): seconds must be at least 0"):
+    with pytest.raises(ValueError, match=r"RetryAfter\(seconds\) must be at least 0"):
         RetryAfter(seconds)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, final
 import attrs
 
 from .._restart import RestartPolicy
+from .._util import check_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +58,11 @@ class EngineConfig:
         if not isinstance(fields["restart"], RestartPolicy):
             raise TypeError(_wrong("restart", "a RestartPolicy", self.restart))
         for name in ("is_fatal", "worst_error"):
-            if not callable(fields[name]):
-                raise TypeError(_wrong(name, "a function", fields[name]))
-        if fields["filter"] is not None and not callable(fields["filter"]):
-            raise TypeError(_wrong("filter", "a function or None", self.filter))
+            if isinstance(fields[name], type):  # is_fatal=OSError would make all errors fatal
+                raise TypeError(_wrong(name, "a function of the error", fields[name]))
+            check_sync(f"EngineConfig({name}=...)", fields[name])
+        if fields["filter"] is not None:
+            check_sync("EngineConfig(filter=...)", fields["filter"])
         if fields["on_failed"] not in ("report", "fatal"):
             raise ValueError(_wrong("on_failed", '"report" or "fatal"', self.on_failed))
         if isinstance(fields["history"], bool) or not isinstance(fields["history"], int):
@@ -71,3 +73,17 @@ class EngineConfig:
 
 def _wrong(field: str, wanted: str, value: object) -> str:
     return f"EngineConfig({field}=...) must be {wanted}, not {value!r}"
+
+
+def checked(config: object) -> EngineConfig:
+    """Return `config`, or the default for None.
+
+    Raises:
+        TypeError: it is no EngineConfig; the message shows the right call.
+    """
+    if config is None:
+        return EngineConfig()
+    if not isinstance(config, EngineConfig):
+        msg = f"Engine() takes an EngineConfig, not {config!r}; write Engine(EngineConfig(...))"
+        raise TypeError(msg)
+    return config

@@ -23,7 +23,7 @@ from trio.lowlevel import enable_ki_protection
 from .._groups import only
 from .._tomb import Tomb, TombState
 from .._util import check_reason, is_cancelled
-from ._config import EngineConfig
+from ._config import EngineConfig, checked
 from ._explain import Explanation, explained
 from ._getter import RunGetter
 from ._graph import reached
@@ -63,7 +63,7 @@ class Engine:
         *,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        self._config = EngineConfig() if config is None else config
+        self._config = checked(config)
         # The tomb never cancels us: dying means draining, and the last end is the end.
         self._tomb = Tomb(grace=math.inf, name=self._config.name)
         self._nursery: Any = None  # the runs', once run() has opened it
@@ -243,7 +243,7 @@ class Engine:
             Dying: the engine has ended before.
             ValueError: a state that does not exist.
         """
-        wanted = frozenset(State(state) for state in states or (State.STARTED,))
+        wanted = frozenset(map(_state, states or (State.STARTED,)))
         if State.ABSENT in wanted and not self._registry.is_installed(name):
             await trio.lowlevel.checkpoint()
             return State.ABSENT
@@ -368,3 +368,11 @@ class Engine:
     def _cancel_all(self, why: str) -> None:
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason=f"{self.name} was {why}")
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        msg = f"{name!r} is no state of a manifold; these are: {', '.join(State)}"
+        raise ValueError(msg) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, final
 
-from ._node import place, task_frames
+from ._node import place, span, task_frames
 from ._states import BUSY, State
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _delayed(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, F
     left = 0.0 if node.delay is None else max(0.0, node.delay.when - now)
     failures = 0 if node.restarts is None else node.restarts.failures
     nth = f", {_ordinal(failures)} failure" if failures > 1 else ""
-    return f"is backing off {left:.3g} s more{_because(node.why, 'after')}{nth}", None
+    return f"is backing off {span(left)} more{_after(node.why)}{nth}", None
 
 
 def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
@@ -102,7 +102,7 @@ def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
     if node.run is not None and node.run.task is not None:
         where = f"it is at {place(task_frames(node.run))}"
     return (
-        f"has been starting for {now - node.since:.3g} s without calling started(); {where}",
+        f"has been starting for {span(now - node.since)} without calling started(); {where}",
         None,
     )
 
@@ -112,7 +112,9 @@ def _started(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, F
     if node.history:
         _, kind, error, _, cause, _, _ = node.history[-1]
         again = f"; its last run ended{_because(cause or error or kind)}"
-    return f"has been started for {now - node.since:.3g} s{again}", None
+    absent = ", ".join(other.name for other in node.optional if other.state is State.ABSENT)
+    without = f"; its optional {absent} is not installed" if absent else ""
+    return f"has been started for {span(now - node.since)}{again}{without}", None
 
 
 def _draining(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
@@ -125,7 +127,7 @@ def _draining(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
 
 
 def _stopping(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    text = f"has been stopping for {now - node.since:.3g} s"
+    text = f"has been stopping for {span(now - node.since)}"
     run = node.run
     if run is None:
         return text, None
@@ -136,15 +138,17 @@ def _stopping(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
 
 
 def _done(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    return f"is done: it returned without error {now - node.since:.3g} s ago", None
+    was_ready = not node.history or node.history[-1][6]
+    how = "without error" if was_ready else "without error and without having called started(),"
+    return f"is done: it returned {how} {span(now - node.since)} ago", None
 
 
 def _failed(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    return f"was restarted too often and failed{_because(node.why, 'after')}", None
+    return f"was restarted too often and failed{_after(node.why)}", None
 
 
 def _held(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    return f"is held by an operator, for {now - node.since:.3g} s", None
+    return f"is held by an operator, for {span(now - node.since)}", None
 
 
 def _stopped(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
@@ -172,8 +176,12 @@ def _telling(nodes: list[Node]) -> Node | None:
     return next((n for n in nodes if n.state is not State.WAITING), nodes[0] if nodes else None)
 
 
-def _because(cause: str | None, word: str = "because of") -> str:
-    return f" {word} {cause}" if cause else ""
+def _because(cause: str | None) -> str:
+    return f" ({cause})" if cause else ""
+
+
+def _after(error: str | None) -> str:
+    return f" after {error}" if error else ""
 
 
 def _ordinal(n: int) -> str:

@@ -13,6 +13,7 @@ import trio
 from trio_util import AsyncValue
 
 from .._errors import LifetimeError, NotDeclared, NotOffered
+from ._manifold import is_type
 from ._states import State
 from ._verdicts import Missing
 
@@ -167,6 +168,9 @@ class _Changes(Generic[T]):
 
 def _face(run: Run, type_: type[T], asking: str, role: str) -> T:
     node = run.node
+    if not is_type(type_):
+        msg = f'"{asking}" asked for "{node.name}" as {type_!r}, which is no type: name a class'
+        raise TypeError(msg)
     outputs = {} if node.manifold is None else node.manifold.outputs
     if outputs:
         adapter = outputs.get(type_)
@@ -186,13 +190,12 @@ def _face(run: Run, type_: type[T], asking: str, role: str) -> T:
 
 
 def _is_one(value: object, type_: object) -> bool:
-    if type_ is Any:
-        return True
     origin = get_origin(type_) or type_
     try:
         return isinstance(value, origin)  # type: ignore[arg-type]  # what is no class raises
     except TypeError:
-        return True  # a Protocol that cannot be checked at run time: the caller's word counts
+        # Any, or a Protocol that cannot be checked at run time: the caller's word counts.
+        return True
 
 
 def _type_name(type_: object) -> str:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .._groups import describe
-from ._node import history_of
+from ._node import history_of, span
 from ._states import Event
 from ._verdicts import Kind
 
@@ -29,7 +29,8 @@ def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: 
     """Add the end of `run` to the history of its node, of which the latest `keep` are kept."""
     node = run.node
     what, where = (None, ()) if error is None else (describe(error), history_of(error))
-    entry = (now, kind, what, where, run.cause, now - run.began, run.ready is not None)
+    told = "stopped" if run.planned and kind is Kind.RETURNED else kind
+    entry = (now, told, what, where, run.cause, now - run.began, run.ready is not None)
     node.history = (*node.history, entry)[-keep:] if keep else ()
 
 
@@ -46,33 +47,33 @@ def log(  # noqa: PLR0917 - the facts of one line, known in one place
     if not logger.isEnabledFor(level):
         return
     if error is None:
-        logger.log(level, '"%s" manifold returned; %s', node.name, _next(event, delay))
+        logger.log(level, '"%s" manifold returned, and %s', node.name, _next(event, delay))
     else:
         what = "failed" if level == logging.ERROR else "ended"
         # An interrupt is raised in the end, and whoever sent it needs no traceback of it.
         told = error if level == logging.ERROR and isinstance(error, Exception) else None
         logger.log(
             level,
-            '"%s" manifold %s: %s; %s',
+            '"%s" manifold %s, and %s: %s',
             node.name,
             what,
-            describe(error),
             _next(event, delay),
+            describe(error),
             exc_info=told,
         )
 
 
 def _next(event: Event, delay: float) -> str:
     if event is Event.LATER:
-        return f"it starts again in {delay:.3g} s"
+        return f"starts again in {span(delay)}"
     return _NEXT[event]
 
 
 _NEXT = {
-    Event.AGAIN: "it starts again when its inputs allow",
-    Event.RETURN: "it is done",
-    Event.GIVE_UP: "it was restarted too often and stays failed",
-    Event.HOLD: "it is held",
-    Event.SHUT_DOWN: "the engine is stopping",
-    Event.REMOVE: "it is uninstalled",
+    Event.AGAIN: "starts again when its inputs allow",
+    Event.RETURN: "is done",
+    Event.GIVE_UP: "was restarted too often: it stays failed",
+    Event.HOLD: "is held",
+    Event.SHUT_DOWN: "is stopped with its engine",
+    Event.REMOVE: "is uninstalled",
 }

@@ -17,7 +17,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack, final, overload
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack, final, get_origin, overload
 
 import attrs
 import trio
@@ -106,6 +106,7 @@ class Options(TypedDict, total=False):
     start_timeout: float | None
     stop_timeout: float | None
     restart: RestartPolicy | None
+    ask: Callable[[Any], object] | None
 
 
 def _names(field: str, value: Any) -> tuple[str, ...]:
@@ -191,7 +192,10 @@ class Manifold:
                 raise TypeError(msg)
         check_seconds("grace", self.grace, inf=True)
         if self.grace > 0 and self.ask is None:
-            msg = f"grace={self.grace} needs ask, a function that asks the started value to stop"
+            msg = (
+                f"grace={self.grace} needs ask, a function that asks the started value to stop; "
+                "ask=lambda value: None, if the start function watches get.wait_stopping()"
+            )
             raise ValueError(msg)
         if self.start_timeout is not None:
             check_seconds("start_timeout", self.start_timeout, zero=False, inf=True)
@@ -248,7 +252,11 @@ class Manifold:
         """
         if open_ is None:
             return functools.partial(cls.from_context, **options)
-        _check_callable("from_context", open_, "(get) -> an async context manager")
+        _check_plain(
+            "from_context",
+            open_,
+            "(get) -> an async context manager, as @contextlib.asynccontextmanager makes one",
+        )
 
         async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
             manager = open_(get)
@@ -259,7 +267,8 @@ class Manifold:
                 # Without grace the cancellation has come with the wish: it is what leaves.
                 await trio.lowlevel.checkpoint_if_cancelled()
 
-        return cls(_named_like(start, open_), ask=_leave, **options)
+        options.setdefault("ask", _leave)
+        return cls(_named_like(start, open_), **options)
 
     @overload
     @classmethod
@@ -282,14 +291,15 @@ class Manifold:
         """
         if build is None:
             return functools.partial(cls.from_worker, **options)
-        _check_callable("from_worker", build, "(get) -> a Worker")
+        _check_plain("from_worker", build, "(get) -> a Worker, without async")
 
         async def start(get: Getter, *, task_status: trio.TaskStatus[Worker]) -> None:
             worker = build(get)
             _check_worker(build, worker)
             await worker.run(task_status=_StartedAs(worker, task_status))
 
-        return cls(_named_like(start, build), ask=_kill, **options)
+        options.setdefault("ask", _kill)
+        return cls(_named_like(start, build), **options)
 
     def bind(self, roles: Mapping[str, str]) -> Manifold:
         """Return a copy whose `roles` mean the manifolds of other names.
@@ -347,17 +357,26 @@ def _named_like(start: StartFunction, original: Callable[..., object]) -> StartF
     return named
 
 
-def _check_callable(constructor: str, value: object, shape: str) -> None:
-    if not callable(value):
+def _check_plain(constructor: str, value: object, shape: str) -> None:
+    is_async = inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
+    if is_async or not callable(value):
         msg = f"Manifold.{constructor}() takes a function {shape}, not {value!r}"
         raise TypeError(msg)
 
 
 def _check_outputs(outputs: Mapping[type, object]) -> None:
     for face, adapter in outputs.items():
+        if not is_type(face):
+            msg = f"outputs: {face!r} is no type; write outputs={{Face: function_of_the_value}}"
+            raise TypeError(msg)
         if not callable(adapter):
             msg = f"outputs: {face!r} needs a function of the started value, not {adapter!r}"
             raise TypeError(msg)
+
+
+def is_type(face: object) -> bool:
+    """Whether `face` can name a type: a class, ``list[int]``, a union, ``Any``."""
+    return isinstance(face, type) or face is Any or get_origin(face) is not None
 
 
 def _check_policy(restart: object) -> None:
@@ -396,6 +415,10 @@ def _check_start(start: Any) -> None:
     code = getattr(start, "__code__", None)
     if code is None:
         return
+    is_bound = inspect.ismethod(start)
+    if code.co_argcount <= is_bound and not code.co_flags & inspect.CO_VARARGS:
+        msg = f"{name_of(start)} takes no getter: write 'async def start(get, *, task_status)'"
+        raise TypeError(msg)
     named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     if "task_status" not in named and not code.co_flags & inspect.CO_VARKEYWORDS:
         msg = (

@@ -250,3 +250,14 @@ def _show(frame: FrameType, line: int) -> str:
 def story(run: Run) -> str:
     """Say why `run` is cancelled, for ``Cancelled.reason``."""
     return f'"{run.node.name}" is stopping: {run.cause}'
+
+
+def span(seconds: float) -> str:
+    """Say a time span as people do: ``45 ms``, ``2 s``, ``3.2 s``, ``150 s``."""
+    if seconds < _SHORT:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{round(seconds, 1 if seconds < _LONG else 0):g} s"
+
+
+_SHORT, _LONG = 0.1, 100.0
+"""Seconds below which milliseconds, and above which tenths of seconds, say more than they tell."""

@@ -61,6 +61,9 @@ class Registry:
             manifolds: by name.
             later: required inputs that may be unknown; ``None`` for any.
         """
+        if not hasattr(manifolds, "items"):
+            msg = f"install_all() takes a mapping from names to manifolds, not {manifolds!r}"
+            raise TypeError(msg)
         accepted = {name: self._checked(name, value) for name, value in manifolds.items()}
         if later is not None:
             self._check_known(accepted, later)
@@ -117,7 +120,7 @@ class Registry:
 
     def _checked(self, name: object, manifold: object) -> Manifold:
         if not isinstance(name, str) or not name:
-            msg = f'"{self._engine}": a manifold\'s name must be a string, not {name!r}'
+            msg = f'"{self._engine}": a manifold needs a name, a string, not {name!r}'
             raise TypeError(msg)
         if not isinstance(manifold, Manifold):
             msg = (

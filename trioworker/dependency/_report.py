@@ -28,7 +28,7 @@ class End(NamedTuple):
     time: float
     """When, on Trio's clock."""
     kind: str
-    """``returned``, ``error``, ``fatal``, ``dying``, or a verdict: ``bounce``, ``missing``, ..."""
+    """``returned``, ``stopped``, ``error``, ``fatal``, ``dying``, or a verdict: ``bounce``, ..."""
     error: str | None
     """What left the run, in one line."""
     traceback: tuple[str, ...]

@@ -12,11 +12,11 @@ verdicts the one that leaves least running wins.
 from __future__ import annotations
 
 import enum
-import math
 from typing import final
 
 from .._errors import Dying
 from .._groups import leaves
+from .._util import check_seconds
 
 
 class Verdict(Exception):
@@ -42,9 +42,7 @@ class RetryAfter(Verdict):
     """
 
     def __init__(self, seconds: float, *why: object) -> None:
-        if not 0 <= seconds < math.inf:
-            msg = f"RetryAfter(seconds): seconds must be at least 0 and finite, not {seconds!r}"
-            raise ValueError(msg)
+        check_seconds("RetryAfter(seconds)", seconds)
         super().__init__(*why)
         self.seconds = seconds
 
