@@ -7,7 +7,7 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
-from trioworker import Engine, EngineConfig, Getter, Manifold
+from trioworker import Engine, EngineConfig, Getter, Manifold, RestartPolicy
 from trioworker._cli._render import ReportTable, duration, shown
 from trioworker.agent import Mask
 
@@ -29,9 +29,9 @@ def engine() -> Engine:
     return made
 
 
-def console(*, terminal: bool = False, height: int = 25) -> Console:
+def console(*, terminal: bool = False, height: int = 25, width: int = 100) -> Console:
     return Console(
-        file=io.StringIO(), force_terminal=terminal, width=100, height=height, color_system=None
+        file=io.StringIO(), force_terminal=terminal, width=width, height=height, color_system=None
     )
 
 
@@ -73,11 +73,44 @@ async def test_on_a_terminal_there_is_a_table(autojump_clock: MockClock) -> None
 
     for word in ("shop", "manifold", "state", "why", "starts", "since", "started", "delayed"):
         assert word in text
-    assert "is backing off" in text
+    assert "; again in " in text
     assert "below" in text
     assert "between" in text
     assert "->" not in text
     assert "\x1b[2Jsesame" not in text.replace(" ", "")
+
+
+async def test_the_error_is_seen_on_80_columns(autojump_clock: MockClock) -> None:
+    made = console(terminal=True, width=80)
+    await show(made)
+
+    [row] = {line for line in printed(made).splitlines() if "delayed" in line}
+    assert r"│ ValueError: no \x1b[2J sesame; again" in row
+
+
+async def test_a_failed_one_shows_its_error_first(autojump_clock: MockClock) -> None:
+    made = console(terminal=True, width=80)
+    shop = Engine()
+    shop.install("bad", Manifold(fail, restart=RestartPolicy(max_restarts=0)))
+    async with ReportTable(shop, console=made) as table, trio.open_nursery() as nursery:
+        nursery.start_soon(shop.run)
+        await shop.wait_state("bad", "failed")
+        table.refresh()
+        shop.kill()
+
+    assert r"│ ValueError: no \x1b[2J sesame; restarted" in printed(made)
+
+
+async def test_the_last_table_says_of_the_stopped_no_more_than_that(
+    autojump_clock: MockClock,
+) -> None:
+    made = console(terminal=True)
+    await show(made)
+    last = printed(made).rpartition("shop")[2]
+
+    assert last.count("stopped") == 3
+    assert "engine" not in last
+    assert "below" not in last, "nor is there a caption any more"
 
 
 async def test_what_is_shown_is_masked(autojump_clock: MockClock) -> None:
@@ -124,7 +157,15 @@ async def test_a_cancelled_engine_is_shown_to_its_end(autojump_clock: MockClock)
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(0, "0.0 s"), (9.94, "9.9 s"), (12.9, "12 s"), (185, "3:05"), (7385, "2:03:05")],
+    [
+        (0, "0 ms"),
+        (0.0593, "59 ms"),
+        (0.1, "0.1 s"),
+        (9.94, "9.9 s"),
+        (12.9, "12 s"),
+        (185, "3:05"),
+        (7385, "2:03:05"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

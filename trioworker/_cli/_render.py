@@ -76,7 +76,7 @@ class ReportTable:
         console: where to show it; standard output by default.
 
     Attributes:
-        caption: stands below the table; may be changed at any time.
+        caption: stands below the table until the end of the block; may be changed at any time.
     """
 
     def __init__(
@@ -168,6 +168,8 @@ class ReportTable:
                     with trio.move_on_after(PERIOD):
                         await self._tomb.wait_dying()
                     self.refresh()
+                self.caption = ""  # what is left standing is no phase of anything
+                self.refresh()
         except (OSError, ValueError):
             self._is_broken = True  # and wait for the end, as if one could see it
         finally:
@@ -219,8 +221,13 @@ class ReportTable:
         return table
 
     def _why(self, report: ManifoldReport) -> str:
-        if report.state == State.STARTED:
+        """Return what stands beside the state: the error first, because the end may be cut off."""
+        if report.state in {State.STARTED, State.STOPPED}:
             return ""
+        if report.why is not None and report.retry_in is not None:
+            return f"{report.why}; again in {duration(report.retry_in)}"
+        if report.why is not None and report.state == State.FAILED:
+            return f"{report.why}; restarted too often"
         return str(self._engine.explain(report.name)).removeprefix(report.name).strip()
 
     def _text(self, text: str) -> Text:
@@ -235,7 +242,9 @@ def shown(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as one looks at it: ``0.4 s``, ``12 s``, ``3:05``, ``2:03:05``."""
+    """Return a time span as one looks at it: ``59 ms``, ``0.4 s``, ``12 s``, ``2:03:05``."""
+    if seconds < 0.1:  # noqa: PLR2004 - below it a tenth says nothing
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004 - below it a tenth is worth seeing
         return f"{seconds:.1f} s"
     whole = int(seconds)
