@@ -1,6 +1,7 @@
 """The demo as a whole: the command itself, run for a second, interrupted, killed, continued."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,8 +68,19 @@ def test_the_demo_runs_and_says_what_became_of_every_file() -> None:
     assert time.monotonic() - began < 15
     lines = done.stdout.splitlines()
     assert lines[0] == "seed 1"
-    assert lines[1].startswith("juju-model-iaas-agent: 32 manifolds up with one start each; ")
-    assert lines[2].startswith("juju-model-caas-agent: 29 manifolds up with one start each; ")
+    assert lines[1:3] == [
+        (
+            f"real agent graph {number} of 2: {count} manifolds, one start each; "
+            "3 roots bounced, exactly their dependents restarted; down in order"
+        )
+        for number, count in ((1, 32), (2, 29))
+    ]
+    [settling] = [line for line in lines if line.startswith("-- settle")]
+    assert re.fullmatch(
+        r"-- settle, at most 15 s; "
+        r"faults set: raise \d+, group \d+, hang \d+, slow \d+; faults carried out: \d+",
+        settling,
+    )
     assert lines[-1].startswith("ingested 39 of 39 good files, 1 rejected, 0 lost, 0 duplicated; ")
     assert "clean stop in" in lines[-1]
     assert done.stderr == ""
@@ -218,7 +230,7 @@ async def test_files_that_came_while_the_inbox_was_down_are_found(tmp_path: Path
     taken: list[str] = []
 
     async def take(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
-        arrivals = get("inbox", Arrivals)  # type: ignore[type-abstract]  # mypy wants a class
+        arrivals = get("inbox", Arrivals)
         task_status.started()
         while True:
             name = await arrivals.take()
@@ -251,7 +263,7 @@ async def test_files_whose_events_the_kernel_dropped_are_found(tmp_path: Path) -
     taken = trio.Event()
 
     async def take(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
-        arrivals = get("inbox", Arrivals)  # type: ignore[type-abstract]  # mypy wants a class
+        arrivals = get("inbox", Arrivals)
         task_status.started()
         assert await arrivals.take() == "late.jsonl"
         taken.set()

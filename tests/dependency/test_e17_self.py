@@ -38,11 +38,11 @@ def with_self(config: EngineConfig | None = None) -> Program:
 
 
 def installer_of(life: Life) -> Installer:
-    return life.get("self", Installer)  # type: ignore[type-abstract]  # a Protocol is a face
+    return life.get("self", Installer)
 
 
 def reporter_of(life: Life) -> Reporter:
-    return life.get("self", Reporter)  # type: ignore[type-abstract]  # a Protocol is a face
+    return life.get("self", Reporter)
 
 
 def doing(act: Callable[[Life], object]) -> Callable[[Life], Any]:

@@ -590,7 +590,7 @@ def test_an_output_is_offered_by_type_and_not_by_name() -> None:
         """Never run."""
 
     with pytest.raises(TypeError, match="'Database' is no type"):
-        Manifold(serve, outputs={"Database": str})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+        Manifold(serve, outputs={"Database": str})  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("make", [Manifold.from_context, Manifold.from_worker])

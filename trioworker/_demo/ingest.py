@@ -127,7 +127,7 @@ def manifold(config: Config) -> Manifold:
 
     async def start(get: Getter, *, task_status: trio.TaskStatus[Ingest]) -> None:
         ingest = Ingest(folder, get("db", Store))
-        arrivals = get("inbox", Arrivals)  # type: ignore[type-abstract]  # mypy wants a class
+        arrivals = get("inbox", Arrivals)
         task_status.started(ingest)
         await ingest.run(arrivals)
 

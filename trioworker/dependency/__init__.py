@@ -13,8 +13,6 @@ is affected when something changes.
 What it will not do: run a program on several machines, choose between two providers of one input,
 start what nobody installed, or keep anything of a run for the next one. State that must outlive a
 run belongs into a manifold of its own.
-
-How it works is told where it is done: `_states.py` (the table), `_engine.py` (the transitions).
 """
 
 from .._util import settle_names as _settle_names

@@ -7,7 +7,7 @@ manifold declares by type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final, get_origin
 
 import trio
 from trio_util import AsyncValue
@@ -38,7 +38,7 @@ class RunGetter:
         self._run = run
         self._start_soon = start_soon
 
-    def __call__(self, name: str, type_: type[T], /) -> T:
+    def __call__(self, name: str, type_: Callable[..., T], /) -> T:
         """Return what the required input `name` offers as `type_`."""
         node = self._input(name, "inputs")
         if node.run is None or node.state not in _HAS_OUTPUT:
@@ -46,7 +46,7 @@ class RunGetter:
             raise Missing(msg)
         return _face(node.run, type_, self._run.node.name, name)
 
-    def optional(self, name: str, type_: type[T], /) -> T | None:
+    def optional(self, name: str, type_: Callable[..., T], /) -> T | None:
         """Return what the optional input `name` offers as `type_`; ``None`` if it does not run."""
         node = self._input(name, "optional")
         # One that came since we began restarts us, and until then would not wait for our end.
@@ -54,7 +54,7 @@ class RunGetter:
             return None
         return _face(node.run, type_, self._run.node.name, name)
 
-    def live(self, name: str, type_: type[T], /) -> LiveView[T]:
+    def live(self, name: str, type_: Callable[..., T], /) -> LiveView[T]:
         """Return a view of what the live input `name` offers as `type_`, now and later."""
         node = self._input(name, "live")
         if node.output is None:
@@ -103,7 +103,7 @@ class _View(Generic[T]):
     """A `LiveView`: what the present run of an input offers, if it is started."""
 
     def __init__(
-        self, output: AsyncValue[Run | None], type_: type[T], reader: Run, role: str
+        self, output: AsyncValue[Run | None], type_: Callable[..., T], reader: Run, role: str
     ) -> None:
         self._output = output
         self._type = type_
@@ -166,16 +166,16 @@ class _Changes(Generic[T]):
         return run is not self._last
 
 
-def _face(run: Run, type_: type[T], asking: str, role: str) -> T:
+def _face(run: Run, type_: Callable[..., T], asking: str, role: str) -> T:
     node = run.node
     if not is_type(type_):
         msg = f'"{asking}" asked for "{node.name}" as {type_!r}, which is no type: name a class'
         raise TypeError(msg)
     outputs = {} if node.manifold is None else node.manifold.outputs
     if outputs:
-        adapter = outputs.get(type_)
+        adapter = outputs.get(cast("type", type_))
         if adapter is not None:
-            return adapter(run.value)  # type: ignore[return-value]  # by the manifold's word
+            return cast("T", adapter(run.value))  # by the manifold's word
         offered = ", ".join(_type_name(face) for face in outputs)
     else:
         if _is_one(run.value, type_):

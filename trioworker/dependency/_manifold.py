@@ -62,15 +62,30 @@ class Getter(Protocol):
     - `LifetimeError`: the run is over.
     """
 
-    def __call__(self, name: str, type_: type[T], /) -> T:
+    # Twice each: mypy takes no Protocol for a type[T] (its rule "type-abstract"), but for a
+    # Callable[..., T]; and that alone would make a plain `list` a list of nothing.
+
+    @overload
+    def __call__(self, name: str, type_: type[T], /) -> T: ...
+    @overload
+    def __call__(self, name: str, type_: Callable[..., T], /) -> T: ...
+    def __call__(self, name: str, type_: Any, /) -> Any:
         """Return what the required input `name` offers as `type_`."""
         ...
 
-    def optional(self, name: str, type_: type[T], /) -> T | None:
+    @overload
+    def optional(self, name: str, type_: type[T], /) -> T | None: ...
+    @overload
+    def optional(self, name: str, type_: Callable[..., T], /) -> T | None: ...
+    def optional(self, name: str, type_: Any, /) -> Any:
         """Return what the optional input `name` offers as `type_`; ``None`` if it does not run."""
         ...
 
-    def live(self, name: str, type_: type[T], /) -> LiveView[T]:
+    @overload
+    def live(self, name: str, type_: type[T], /) -> LiveView[T]: ...
+    @overload
+    def live(self, name: str, type_: Callable[..., T], /) -> LiveView[T]: ...
+    def live(self, name: str, type_: Any, /) -> Any:
         """Return a view of what the live input `name` offers as `type_`, now and later."""
         ...
 
