@@ -1,24 +1,34 @@
-"""A structured-concurrency supervision framework for Trio.
+"""Trio programs that stay up: parts that need each other, kept running by an engine.
 
-The package is a house of floors. A module imports from its own floor or from below, never from
-above; `tests/test_layering.py` has the table and checks it.
+====================================== =========================================================
+`Engine` `Manifold`                    a program as a graph of parts that are started in order,
+                                       restarted when they fail, and stopped dependents first
+`EngineConfig` `RestartPolicy`         how soon and how often, and which errors are fatal
+`Bounce` `Missing` `RetryAfter`        what a part may raise about its own future; `Uninstall`
+`Getter` `LiveView`                    what a part sees of the others
+`open_worker` `stop`                   run a worker, an engine say, for the length of a block
+`Tomb` `Catacomb`                      write a worker: one life, or one that owns others
+`simple_worker` `periodic_worker`      a function as a worker, once or every so often
+`notify_worker` `strings_worker`       a handler as a worker, called for each change
+`Runner` `RunnerConfig`                workers under names, without a graph
+`self_manifold` `Installer`            a program that changes its own graph
+`TrioworkerError`                      the base of all our errors
+====================================== =========================================================
 
-====== =================================================== ================================
-floor  modules                                             what they are
-====== =================================================== ================================
-0      `_errors` `_util`                                   the words
-1      `_worker` `_tomb` `_restart` `_report` `_groups`    what a lifetime is
-2      `_catacomb` `_simple` `_periodic` `_watch`          tools made of lifetimes
-       `_runner` `_runner_config` `_named`
-3      `dependency`                                        the graph of workers and their needs
-4      `patterns` `backends`                               shapes of workers; what they talk to
-5      `workers` `testing`                                 ready-made workers; our test doubles
-6      `agent` `_demo`                                     the program around an engine
-7      `_cli` `__main__`                                   the command line
-====== =================================================== ================================
+Beside it: `trioworker.dependency` (reports, explanations, events), `trioworker.testing`,
+`trioworker.agent` (a program described by a file) and `trioworker.backends`.
 
-Not every floor is inhabited yet. A module with an underscore is private: what is public of it is
-exported from the package that holds it.
+For readers of the source: the package is a house of floors, and a module imports from its own or
+from below. Each file begins with how it works.
+
+- 7: `_cli`, the command line;
+- 6: `agent` and `_demo`, the program around an engine;
+- 5: `testing`, doubles and checks;
+- 4: `backends`, what workers talk to;
+- 3: `dependency`, the graph and its engine;
+- 2: `_catacomb`, `_runner`, `_simple`, `_periodic`, `_watch`, tools made of lifetimes;
+- 1: `_tomb`, `_worker`, `_restart`, `_report`, `_groups`, what a lifetime is;
+- 0: `_errors`, `_util`.
 """
 
 from . import dependency as dependency
