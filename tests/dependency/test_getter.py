@@ -840,3 +840,22 @@ async def test_what_is_no_type_is_refused_and_not_taken_for_a_protocol(
         error = engine.report().manifolds["api"].history[0].error
 
     assert error == f'TypeError: "api" asked for "db" as {wrong!r}, which is no type: name a class'
+
+
+async def test_an_output_that_fails_says_whose_it_is(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(value: object) -> str:
+        raise ValueError("no such face")
+
+    program = Program()
+    program.install("db", outputs={str: broken})
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        get("db", str)
+
+    program.engine.install("api", Manifold(start, inputs=("db",)))
+    async with program.running(settle=False) as engine:
+        await engine.wait_state("api", "delayed")
+
+    assert 'raised by the outputs of "db", for str' in caplog.text

@@ -175,7 +175,11 @@ def _face(run: Run, type_: Callable[..., T], asking: str, role: str) -> T:
     if outputs:
         adapter = outputs.get(cast("type", type_))
         if adapter is not None:
-            return cast("T", adapter(run.value))  # by the manifold's word
+            try:
+                return cast("T", adapter(run.value))  # by the manifold's word
+            except Exception as exc:
+                exc.add_note(f'raised by the outputs of "{node.name}", for {_type_name(type_)}')
+                raise
         offered = ", ".join(_type_name(face) for face in outputs)
     else:
         if _is_one(run.value, type_):
