@@ -28,6 +28,8 @@ def first(a: BaseException, b: BaseException) -> BaseException:  # noqa: ARG001 
 class EngineConfig:
     """How an engine behaves.
 
+    What each field means is told in the reference, under "The engine".
+
     Raises:
         TypeError, ValueError: a field is not usable; the message names it.
     """

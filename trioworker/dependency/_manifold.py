@@ -159,6 +159,8 @@ def _faces(value: Any) -> Mapping[type, Callable[[Any], object]]:
 class Manifold:
     """How to start a worker, what it needs, what it offers.
 
+    What each field means is told in the reference, under "The engine".
+
     Raises:
         TypeError, ValueError: a field is not usable; the message names the field and the way out.
     """
