@@ -56,7 +56,11 @@ def dependents(graph: Mapping[str, Iterable[str]], name: str) -> set[str]:
 
 @final
 class Trial:
-    """One graph, run once."""
+    """One graph, run once.
+
+    Attributes:
+        bounced: for each root, how many starts its bounce has led to, its own included.
+    """
 
     def __init__(self, name: str, graph: Mapping[str, list[str]], seed: int) -> None:
         self._name = name
@@ -66,6 +70,7 @@ class Trial:
         self._engine = Engine()
         self._starts: Counter[str] = Counter()
         self._ends: list[str] = []
+        self.bounced: dict[str, int] = {}
 
     async def run(self) -> str:
         """Run it, and return what was seen, in a line.
@@ -73,19 +78,17 @@ class Trial:
         Raises:
             GraphFailed: it was not as it should have been.
         """
-        more: dict[str, int] = {}
         with trio.move_on_after(TIME_LIMIT) as limit:
             async with open_worker(self._engine):
                 await self._come_up()
                 for root in (name for name, inputs in self._graph.items() if not inputs):
-                    more[root] = await self._bounce(root)
+                    self.bounced[root] = await self._bounce(root)
                 await self._go_down()
         if limit.cancelled_caught:
             raise GraphFailed(f"{self._name}: not done after {TIME_LIMIT:g} s")
-        starts = ", ".join(f"{root} {count}" for root, count in more.items())
         return (
-            f"{self._name}: {len(self._graph)} manifolds up with one start each; "
-            f"bounced, with as many starts as the graph says: {starts}; down, dependents first"
+            f"{len(self._graph)} manifolds, one start each; {len(self.bounced)} roots bounced, "
+            "exactly their dependents restarted; down in order"
         )
 
     async def _come_up(self) -> None:
@@ -100,7 +103,7 @@ class Trial:
         await self._engine.wait_settled()
         expected = dependents(self._graph, root) | {root}
         self._expect(Counter(expected), f"bouncing {root}")
-        return len(expected)
+        return self._starts.total()
 
     async def _go_down(self) -> None:
         self._ends.clear()

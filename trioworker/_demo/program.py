@@ -143,8 +143,9 @@ async def _until_signalled(settings: Settings, folder: Folder, display: Display)
 async def _run(settings: Settings, folder: Folder, display: Display) -> int:
     print(f"seed {settings.seed}", flush=True)
     try:
-        for name in GRAPHS:
-            print(await Trial(name, graph_of(name), settings.seed).run(), flush=True)
+        for number, name in enumerate(GRAPHS, 1):
+            told = await Trial(name, graph_of(name), settings.seed).run()
+            print(f"real agent graph {number} of {len(GRAPHS)}: {told}", flush=True)
     except GraphFailed as exc:
         print(f"FAILED: {exc}")
         return 1
@@ -242,7 +243,7 @@ class Program:
         return self._engine.report().manifolds["chaos"].worker
 
     async def _settle(self, show: Show, chaos: object) -> None:
-        self._begin(show, f"settle, at most {SETTLE_LIMIT:g} s; chaos had set {_told(chaos)}")
+        self._begin(show, f"settle, at most {SETTLE_LIMIT:g} s; {_told(chaos)}")
         self._engine.uninstall("chaos")
         with trio.move_on_after(SETTLE_LIMIT) as limit:
             while list(self._unsettled()):
@@ -369,7 +370,7 @@ class Logs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record."""
         self._file.handle(record)
-        if record.levelno >= logging.ERROR and not str(record.msg).startswith('"%s" manifold %s:'):
+        if record.levelno >= logging.ERROR and not str(record.msg).startswith('"%s" manifold %s'):
             self.problems.append(" ".join(record.getMessage().split()))
 
 
@@ -381,7 +382,10 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
-def _told(counts: object) -> str:
-    if not isinstance(counts, dict):
-        return "not there"
-    return ", ".join(f"{key} {count}" for key, count in counts.items())
+def _told(chaos: object) -> str:
+    """Say what the report of `chaos` does."""
+    if not isinstance(chaos, dict):
+        return "chaos is not there"
+    *kinds, (_, carried_out) = chaos.items()
+    faults = ", ".join(f"{kind} {count}" for kind, count in kinds)
+    return f"faults set: {faults}; faults carried out: {carried_out}"
