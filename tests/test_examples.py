@@ -34,7 +34,7 @@ def timeless(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page, language, shown",
+    "page, language, shown",  # what is shown, as seen from docs/examples
     [
         ("README.md", "python", "readme.py"),
         ("README.md", "text", "readme.out"),
@@ -42,6 +42,7 @@ def timeless(text: str) -> str:
         ("docs/getting-started.md", "text", "first.out"),
         ("docs/agent-files.md", "toml", "shop/agent.toml"),
         ("docs/agent-files.md", "python", "shop/shop.py"),
+        ("docs/demo.md", "toml", "../../trioworker/_demo/agent.toml"),
     ],
 )
 def test_a_page_shows_the_example_as_it_is(page: str, language: str, shown: str) -> None:

@@ -33,7 +33,7 @@ FRAMES: dict[str, frozenset[State]] = {
     ),
 }
 
-WIDTH, HEIGHT = 940, 430
+WIDTH, HEIGHT = 940, 470
 BOX = (92, 32)
 CENTRES = {
     State.STARTING: (220, 130),
@@ -48,7 +48,7 @@ CENTRES = {
     State.HELD: (700, 290),
     State.STOPPED: (884, 290),
 }
-FRAME_BOXES = {"with a run": (150, 56, 640, 114), "without": (150, 250, 640, 110)}
+FRAME_BOXES = {"with a run": (150, 56, 640, 114), "without": (150, 250, 640, 170)}
 
 # How each edge runs (an SVG path) and where its label stands, centred.
 ROUTES: dict[tuple[str, State], tuple[str, int, int]] = {
@@ -59,10 +59,10 @@ ROUTES: dict[tuple[str, State], tuple[str, int, int]] = {
     ("draining", State.STOPPING): ("M586 130 H653", 620, 124),
     ("starting", State.DRAINING): ("M235 114 C290 84 450 84 520 113", 330, 86),
     ("with a run", State.STOPPING): ("M790 130 H748", 769, 124),
-    ("delayed", State.WAITING): ("M330 306 C315 328 280 328 252 308", 300, 338),
-    ("done", State.WAITING): ("M450 306 C410 345 290 345 238 308", 424, 346),
-    ("failed", State.WAITING): ("M570 306 C510 360 270 360 226 308", 546, 350),
-    ("held", State.WAITING): ("M690 306 C600 374 240 378 214 308", 672, 350),
+    ("delayed", State.WAITING): ("M330 306 C330 334 252 334 252 308", 305, 341),
+    ("done", State.WAITING): ("M450 306 C450 385 240 385 240 308", 376, 341),
+    ("failed", State.WAITING): ("M570 306 C570 410 228 410 228 308", 510, 341),
+    ("held", State.WAITING): ("M690 306 C690 435 216 435 216 308", 630, 341),
     ("with a run", State.WAITING): ("M235 170 V272", 256, 225),
     ("with a run", State.DELAYED): ("M340 170 V272", 360, 225),
     ("with a run", State.DONE): ("M460 170 V272", 482, 225),
@@ -70,10 +70,10 @@ ROUTES: dict[tuple[str, State], tuple[str, int, int]] = {
     ("with a run", State.HELD): ("M700 170 V272", 718, 225),
     ("with a run", State.STOPPED): ("M790 105 C850 105 884 180 884 272", 852, 205),
     ("with a run", State.ABSENT): ("M150 105 C90 105 62 180 62 272", 86, 205),
-    ("without", State.HELD): ("M740 360 V326 C740 315 730 310 722 308", 760, 340),
-    ("without", State.STOPPED): ("M790 290 H836", 814, 282),
+    ("without", State.HELD): ("M740 420 V326 C740 315 730 310 722 308", 756, 380),
+    ("without", State.STOPPED): ("M790 290 H836", 814, 268),
     ("without", State.ABSENT): ("M150 302 C135 304 122 302 110 298", 131, 318),
-    ("stopped", State.ABSENT): ("M884 306 C860 440 86 440 62 308", 470, 412),
+    ("stopped", State.ABSENT): ("M884 306 C884 500 62 500 62 308", 470, 446),
 }
 
 HEAD = (
@@ -159,10 +159,7 @@ def page() -> str:
         "in it; one that leads back to the same state is only in the table. What is not in the",
         "table is refused.",
         "",
-        "```{image} states.svg",
-        ":alt: The states of a manifold and what moves it between them",
-        ":width: 100%",
-        "```",
+        "![The states of a manifold and what moves it between them](states.svg)",
         "",
         "| state | event | next state |",
         "|---|---|---|",
