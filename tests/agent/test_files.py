@@ -504,7 +504,8 @@ BROKEN = {
     ),
     "manifolds.ok.grace = 1": (
         "$.manifolds['ok'].grace: grace=1.0 needs ask, "
-        "a function that asks the started value to stop"
+        "a function that asks the started value to stop; ask=lambda value: None, "
+        "if the start function watches get.wait_stopping()"
     ),
     "manifolds.ok.restart.period = nan": (
         "$.manifolds['ok'].restart.period: must be greater than 0, in seconds, not nan"
