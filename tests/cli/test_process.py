@@ -77,6 +77,8 @@ def test_sigterm_is_a_clean_stop(tmp_path: Path) -> None:
 
     assert status == 0, output
     assert "a: stopping -> stopped" in output
+    [line] = [line for line in output.splitlines() if "SIGTERM" in line]
+    assert "SIGTERM: stopping, the engine is killed; a second signal stops hard" in line
 
 
 @posix

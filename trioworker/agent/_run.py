@@ -91,7 +91,11 @@ class _Signals:
                 async for number in signals:
                     count += 1
                     if count == 1:
-                        logger.info("%s: stopping", signal.Signals(number).name)
+                        # A reason would make this end an error: only here is told who it was.
+                        logger.info(
+                            "%s: stopping, the engine is killed; a second signal stops hard",
+                            signal.Signals(number).name,
+                        )
                         self._engine.kill()
                         continue
                     self.status = 128 + number
