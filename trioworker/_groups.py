@@ -40,11 +40,19 @@ def reduced(exc: BaseException, is_noise: Callable[[BaseException], bool]) -> Ba
     - nothing but noise: ``None``;
     - no noise and nothing to unwrap: `exc` itself, the same object;
     - a group of which something is left: a group of the same kind around the rest, which keeps
-      traceback, cause, context and notes (``BaseExceptionGroup.derive``).
+      traceback, cause, context and notes (``BaseExceptionGroup.derive``);
+    - a group nested deeper than Python's stack: `exc` itself.
     """
+    try:
+        return _reduced(exc, is_noise)
+    except RecursionError:
+        return exc
+
+
+def _reduced(exc: BaseException, is_noise: Callable[[BaseException], bool]) -> BaseException | None:
     if not isinstance(exc, BaseExceptionGroup):
         return None if is_noise(exc) else exc
-    kept = [real for child in exc.exceptions if (real := reduced(child, is_noise)) is not None]
+    kept = [real for child in exc.exceptions if (real := _reduced(child, is_noise)) is not None]
     if not kept:
         return None
     if len(kept) == 1 and exc.message == NURSERY_MESSAGE:
@@ -55,10 +63,20 @@ def reduced(exc: BaseException, is_noise: Callable[[BaseException], bool]) -> Ba
 
 
 def only(exc: BaseException, is_wanted: Callable[[BaseException], bool]) -> BaseException | None:
-    """Return the part of `exc` whose leaves are wanted, in its groups, or ``None``."""
+    """Return the part of `exc` whose leaves are wanted, in its groups, or ``None``.
+
+    Of a group nested deeper than Python's stack, `exc` itself if any of its leaves is wanted.
+    """
+    try:
+        return _only(exc, is_wanted)
+    except RecursionError:
+        return exc if any(map(is_wanted, leaves(exc))) else None
+
+
+def _only(exc: BaseException, is_wanted: Callable[[BaseException], bool]) -> BaseException | None:
     if not isinstance(exc, BaseExceptionGroup):
         return exc if is_wanted(exc) else None
-    kept = [part for child in exc.exceptions if (part := only(child, is_wanted)) is not None]
+    kept = [part for child in exc.exceptions if (part := _only(child, is_wanted)) is not None]
     if len(kept) == len(exc.exceptions) and all(map(_is, kept, exc.exceptions)):
         return exc
     return _derived(exc, kept) if kept else None
@@ -144,7 +162,10 @@ def _is(a: object, b: object) -> bool:
 def _derived(
     group: BaseExceptionGroup[BaseException], parts: list[BaseException]
 ) -> BaseExceptionGroup[BaseException]:
-    new = group.derive(parts)
+    try:
+        new = group.derive(parts)
+    except Exception:  # noqa: BLE001 - a subclass's own code, and what it was to keep counts more
+        new = BaseExceptionGroup(group.message, parts)
     new.__traceback__ = group.__traceback__
     new.__cause__ = group.__cause__
     new.__context__ = group.__context__

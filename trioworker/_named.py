@@ -137,6 +137,7 @@ class Named:
     def kill(self, reason: BaseException | None = None) -> None:  # noqa: ARG002 - as in Worker
         """Stop for good; the first call counts."""
         if self.state in (WorkerState.STOPPING, WorkerState.GONE):
+            self._changes.unpark_all()  # the runner may be dying now: worker() has to know
             return
         self.become(WorkerState.STOPPING)
         if self.worker is None:

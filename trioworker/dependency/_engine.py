@@ -18,7 +18,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from .._groups import only
 from .._tomb import Tomb, TombState
@@ -205,7 +205,8 @@ class Engine:
     def drain(self) -> None:
         """Hold everything, dependents first. The engine stays up and answers."""
         for node in self._registry.all_installed():
-            self._machine.halt(node, Intention.HOLD, "drain()")
+            if node.manifold is not None:  # else an `ask` has uninstalled it meanwhile
+                self._machine.halt(node, Intention.HOLD, "drain()")
 
     # -- what can be seen -------------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class Engine:
         Waiting for an input is settled: only somebody else can change it. A checkpoint.
         """
         await trio.lowlevel.checkpoint()
-        while self._machine.moving or not (self._machine.is_open or self._tomb.is_dead):
+        while not self._tomb.is_dead and (self._machine.moving or not self._machine.is_open):
             await self._machine.observers.wait_change_of_quiet()
 
     # -- the tasks --------------------------------------------------------------------------------
@@ -294,6 +295,7 @@ class Engine:
                 self._machine.harden(0.0)
             raise
 
+    @enable_ki_protection
     async def _live(self, run: Run) -> None:
         """Be the task of one run, from its start to its end."""
         run.task = trio.lowlevel.current_task()
@@ -319,11 +321,13 @@ class Engine:
         finally:
             leaving = rest = None  # their tracebacks hold this frame
 
-    def _begin(self, run: Run) -> Awaitable[object]:
+    @disable_ki_protection
+    async def _begin(self, run: Run) -> None:
+        """Call the start function; a frame of its own, because only foreign code is interrupted."""
         if run.node.state is not State.STARTING:
             # To be stopped before its first step, but users of an earlier run of it still drain:
             # its inputs may be gone, so all it may do is wait its turn to end.
-            return trio.sleep_forever()  # noqa: ASYNC105 - awaited by the caller
+            await trio.sleep_forever()
         manifold = run.manifold
         get = RunGetter(run, self._start_helper)
         awaitable: Any = manifold.start(get, task_status=run)
@@ -334,7 +338,7 @@ class Engine:
                 "of something to await; define it with 'async def'"
             )
             raise TypeError(msg)
-        return awaitable
+        await awaitable
 
     def _start_helper(
         self,
@@ -350,11 +354,12 @@ class Engine:
             self._nursery.start_soon(run.helpers.run, name=f"{run.node.name}: helpers")
         run.helpers.start_soon(self._help, run, async_fn, args, name=name or async_fn)
 
+    @enable_ki_protection
     async def _help(
         self, run: Run, async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> None:
         try:
-            await async_fn(*args)
+            await _interruptible(async_fn, args)
         except BaseException as exc:
             if not isinstance(exc, trio.Cancelled):
                 self._machine.fall(run, exc)
@@ -368,6 +373,11 @@ class Engine:
     def _cancel_all(self, why: str) -> None:
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason=f"{self.name} was {why}")
+
+
+@disable_ki_protection
+async def _interruptible(async_fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    await async_fn(*args)
 
 
 def _state(name: str) -> State:

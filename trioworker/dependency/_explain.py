@@ -37,6 +37,9 @@ class Explanation(NamedTuple):
             link = link.because
         return link
 
+    def __repr__(self) -> str:
+        return f"<Explanation {str(self)!r}>"  # a tuple's own would recurse along the chain
+
     def __str__(self) -> str:
         texts: list[str] = []
         link: Explanation | None = self

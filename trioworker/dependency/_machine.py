@@ -198,21 +198,41 @@ class Machine:
         woken: list[Node] = []
         for readers in (node.required_by, node.optional_by, node.live_by):
             if readers:
-                woken += [reader for reader in list(readers) if self._input_changed(reader)]
+                is_live = readers is node.live_by
+                woken += [r for r in list(readers) if self._input_changed(r, is_live=is_live)]
         for reader in woken:
             self._try_start(reader)
 
-    def _input_changed(self, node: Node) -> bool:
+    def _input_changed(self, node: Node, *, is_live: bool) -> bool:
         """An input of `node` came or went; return whether it may be able to start."""
         node.changed = True
         if node.state is State.WAITING:
             node.missing = None
-        elif node.state is State.DELAYED or node.state is State.DONE:
+        elif is_live and self._is_too_soon(node):
+            return False
+        elif node.state is State.DONE or node.state is State.DELAYED:
             self._cancel_delay(node)
             self._move(node, Event.WAKE)
         else:
             return False
         return not node.unready
+
+    def _is_too_soon(self, node: Node) -> bool:
+        """Put off the end of a delay that has only just begun, and say so.
+
+        Live inputs may form cycles: two that read each other and fail would end each other's delay
+        for ever, so that neither had any.
+        """
+        if node.state is not State.DELAYED or node.delay is None:
+            return False
+        policy = cast("Manifold", node.manifold).restart or self._config.restart
+        when = node.since + policy.bounce_delay
+        if self.now() >= when:
+            return False
+        if when < node.delay.when:
+            self._cancel_delay(node)
+            node.delay = self.timers.add(when, self._wake, node)
+        return True
 
     def _try_start_all(self, nodes: Iterable[Node]) -> None:
         for node in list(nodes):
@@ -275,8 +295,9 @@ class Machine:
         run.said = True
         if run.is_over:
             return
+        if run.node.state is not State.STOPPING:
+            self.timers.cancel(run.timer)  # of start_timeout
         if run.node.state is State.STARTING:
-            self.timers.cancel(run.timer)
             run.value = value
             run.ready = now = self.now()
             self._move(run.node, Event.READY, now)
@@ -331,8 +352,9 @@ class Machine:
 
     def _stop_users(self, node: Node) -> None:
         """`node` ends by itself: let those end that use it, before its output is gone."""
-        if node.users:
-            self._stop(_users(node), f"its input {node.name!r} ended")
+        while users := [user for user in _users(node) if user.state in _UP] if node.users else []:
+            # Again, if what we do has woken somebody who has just started to use it.
+            self._stop(users, f"its input {node.name!r} ended")
 
     def _if_drained(self, node: Node, now: float) -> None:
         if node.state is State.DRAINING and not node.users:
@@ -358,6 +380,7 @@ class Machine:
             return
         if grace > 0:
             if grace < math.inf:
+                self.timers.cancel(run.timer)  # what we asked may have called kill(grace=...)
                 run.timer = self.timers.add(now + grace, self._cancel, run)
         else:
             self._cancel(run)
@@ -390,6 +413,9 @@ class Machine:
                 run.stopping.set()
             if exc is None or run.helpers is not None:
                 self._watch_stop(run)  # there is still somebody to wait for
+        elif run.soft and run.helpers is not None:
+            run.soft = False  # the failure has cancelled the others: the soft phase is over
+            self._watch_stop(run)
 
     @enable_ki_protection
     def _too_late(self, run: Run) -> None:
@@ -412,7 +438,7 @@ class Machine:
             limit,
             "\n  ".join(run.stuck) or "an unknown place",
         )
-        self._release(run, self.now())
+        self._let_go(run, self.now())
 
     @enable_ki_protection
     def end(self, run: Run, leaving: BaseException | None, *, is_cancelled: bool) -> None:
@@ -458,9 +484,9 @@ class Machine:
         waits = kind is Kind.MISSING and event is Event.AGAIN and not run.planned
         node.missing = node.why if waits else None
         record(run, kind, error, now, self._config.history)
-        log(logger, node, kind, error, event, delay)
         self._runs -= 1
         self._go_on(run, event, delay, now)
+        log(logger, node, kind, error, event, delay)
         if self.is_closing and not self._runs:
             self.quiet.set()
 
@@ -473,12 +499,8 @@ class Machine:
             if event is Event.LATER and delay > _INSTANT:
                 node.delay = self.timers.add(now + delay, self._wake, node)
             self._move(node, event, now)
-        if run.stuck is not None:
-            pass  # released when it got stuck
-        elif node.users:
-            node.owed = (*node.owed, run)
-        else:
-            self._release(run, now)
+        if run.stuck is None:  # else it let go when it got stuck
+            self._let_go(run, now)
         if event is Event.AGAIN:
             if node.changed:
                 node.missing = None
@@ -517,6 +539,13 @@ class Machine:
         if restarts.over_limit(policy, now):
             return Event.GIVE_UP, 0.0
         return Event.LATER, delay
+
+    def _let_go(self, run: Run, now: float) -> None:
+        """Release the inputs of `run`: now, or with the last user of its node."""
+        if run.node.users:
+            run.node.owed = (*run.node.owed, run)
+        else:
+            self._release(run, now)
 
     def _release(self, run: Run, now: float) -> None:
         """`run` holds up its inputs no longer."""
@@ -577,7 +606,7 @@ class Machine:
         self._grace = grace if grace > 0 else 0.0  # NaN too: kill() never raises
         for node in self.registry.all_installed():
             run = node.run
-            if run is None or not run.soft:
+            if run is None or run.is_over or not run.soft:
                 continue
             if self._grace == 0:
                 self.timers.cancel(run.timer)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 
+_MANY = 200
+"""Above so many names a guess would hold up the program for longer than it helps anybody."""
+
+
 class Registry:
     """All nodes of one engine, by name."""
 
@@ -169,6 +173,8 @@ class Registry:
         import difflib  # noqa: PLC0415 - 3 ms, for a message that is rarely needed
 
         names = [node.name for node in self.all_installed()]
+        if len(names) > _MANY:
+            return ""
         close = difflib.get_close_matches(name, [*names, *more], n=3)
         if not close:
             return ""
