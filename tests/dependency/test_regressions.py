@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -248,7 +248,7 @@ async def test_e4_a_stuck_run_keeps_its_place_in_the_order_for_those_who_used_it
 
 
 @contextmanager
-def handling(handle: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+def handling(handle: Callable[[logging.LogRecord], None]) -> Generator[None]:
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             handle(record)
@@ -300,9 +300,9 @@ async def test_e13_a_group_deeper_than_the_stack_is_an_error_like_any_other(
     autojump_clock: MockClock,
 ) -> None:
     fail = trio.Event()
-    error: Exception = OSError("deep inside")
+    error = ExceptionGroup[Exception]("g", [OSError("deep inside")])
     for _ in range(3000):
-        error = ExceptionGroup("g", [error])
+        error = ExceptionGroup[Exception]("g", [error])
     engine = Engine()
     engine.install("m", Manifold(failing_on(fail, error)))
 
