@@ -11,7 +11,6 @@ import random as _random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVarTuple, final
 
-import attrs
 import trio
 
 from ._simple import simple_worker
@@ -51,28 +50,30 @@ def periodic_worker(
     _check_jitter(jitter)
     if not callable(random):
         raise TypeError(f"periodic_worker(random=...) must be a function, not {random!r}")
-    calls = _Calls(
-        async_fn=async_fn,
-        args=args,
-        period=period,
-        jitter=jitter,
-        immediately=immediately,
-        random=random,
-    )
+    calls = _Calls(async_fn, args, period, jitter, random, immediately=immediately)
     return simple_worker(calls)
 
 
 @final
-@attrs.frozen(kw_only=True)
 class _Calls:
     """The calls of one worker, as the function that its task runs."""
 
-    async_fn: Callable[..., Awaitable[object]]
-    args: tuple[Any, ...]
-    period: float
-    jitter: float
-    immediately: bool
-    random: Callable[[], float]
+    def __init__(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        args: tuple[Any, ...],
+        period: float,
+        jitter: float,
+        random: Callable[[], float],
+        *,
+        immediately: bool,
+    ) -> None:
+        self.async_fn = async_fn
+        self.args = args
+        self.period = period
+        self.jitter = jitter
+        self.random = random
+        self.immediately = immediately
 
     @property
     def name(self) -> str:

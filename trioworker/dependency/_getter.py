@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final, get_origin
 
 import trio
-from trio_util import AsyncValue
 
 from .._errors import LifetimeError, NotDeclared, NotOffered
 from ._manifold import is_type
@@ -19,6 +18,8 @@ from ._verdicts import Missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trio_util import AsyncValue
 
     from ._manifold import LiveView, Manifold
     from ._node import Node, Run
@@ -58,6 +59,9 @@ class RunGetter:
         """Return a view of what the live input `name` offers as `type_`, now and later."""
         node = self._input(name, "live")
         if node.output is None:
+            # Here, because importing it is a quarter of what importing us takes.
+            from trio_util import AsyncValue  # noqa: PLC0415 - as above
+
             node.output = AsyncValue(node.run if node.state is State.STARTED else None)
         return _View(node.output, type_, self._run, name)
 

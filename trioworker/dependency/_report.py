@@ -5,16 +5,15 @@ a time that is bounded for all of them together: a slow ``report()`` costs the o
 the engine its pace.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: a NamedTuple would compile each of them at import.
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from .._report import TombReport, report_of
 from ._states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ._node import Node
 
 WORKERS_TIME = 0.05
@@ -93,7 +92,7 @@ class EngineReport(NamedTuple):
 def engine_report(
     name: str,
     tomb: TombReport,
-    nodes: list[Node],
+    nodes: "list[Node]",
     now: float,
     clock: Callable[[], float],
 ) -> EngineReport:
@@ -111,7 +110,7 @@ def engine_report(
     return EngineReport(name=name, tomb=tomb, manifolds=reports)
 
 
-def _manifold_report(node: Node, now: float, *, ask: bool) -> ManifoldReport:
+def _manifold_report(node: "Node", now: float, *, ask: bool) -> ManifoldReport:
     run = node.run
     return ManifoldReport(
         name=node.name,
@@ -134,7 +133,7 @@ def _manifold_report(node: Node, now: float, *, ask: bool) -> ManifoldReport:
     )
 
 
-def _worker_report(node: Node, *, ask: bool) -> object:
+def _worker_report(node: "Node", *, ask: bool) -> object:
     run = node.run
     if run is None or run.ready is None or not _can_report(run.value):
         return None
