@@ -585,6 +585,7 @@ class Machine:
 
     @enable_ki_protection
     def shut_down(self, cause: str) -> None:
+        """Stop everything for good, dependents first; once."""
         if self.is_closing:
             return
         self.is_closing = True
@@ -650,6 +651,7 @@ class Machine:
 
     @staticmethod
     def now() -> float:
+        """Return the time on Trio's clock, in seconds."""
         try:
             return trio.current_time()
         except RuntimeError:  # described before trio.run(): nothing has a time yet
