@@ -2,10 +2,9 @@
 
 import itertools
 
-import pytest
 from hypothesis import given, strategies as st
 
-from trioworker.dependency._graph import find_cycle, reached, start_order
+from trioworker.dependency._graph import find_cycle, reached
 
 Graph = dict[int, list[int]]
 
@@ -136,45 +135,3 @@ def test_a_start_is_not_reached_from_itself_without_a_cycle() -> None:
 
 def test_a_chain_of_5000_is_reached() -> None:
     assert reached([0], lambda n: [n + 1] if n < 5000 else []) == list(range(1, 5001))
-
-
-# -- start_order ----
-
-
-@given(dags, st.randoms())
-def test_inputs_come_first_whatever_the_order_of_the_mapping(graph: Graph, random: object) -> None:
-    keys = list(graph)
-    random.shuffle(keys)  # type: ignore[attr-defined]  # Hypothesis' own random
-    order = start_order({key: graph[key] for key in keys})
-
-    assert sorted(order) == sorted(graph)
-    for node in graph:
-        for needed in graph[node]:
-            assert order.index(needed) < order.index(node)
-
-
-@given(graphs)
-def test_a_graph_has_an_order_exactly_if_it_has_no_cycle(graph: Graph) -> None:
-    if find_cycle(graph, graph.__getitem__) is None:
-        assert len(start_order(graph)) == len(graph)
-    else:
-        with pytest.raises(ValueError, match="the graph has a cycle"):
-            start_order(graph)
-
-
-def test_ties_keep_the_order_of_the_mapping() -> None:
-    assert start_order({"b": [], "a": [], "c": []}) == ["b", "a", "c"]
-
-
-def test_inputs_that_are_no_keys_are_passed_over() -> None:
-    assert start_order({"api": ["elsewhere", "db"], "db": ["elsewhere"]}) == ["db", "api"]
-
-
-def test_an_input_named_twice_counts_once() -> None:
-    assert start_order({"api": ["db", "db"], "db": []}) == ["db", "api"]
-
-
-def test_a_chain_of_5000_is_ordered_backwards() -> None:
-    chain = {i: [i + 1] for i in range(4999)}
-
-    assert start_order({**chain, 4999: []}) == list(reversed(range(5000)))

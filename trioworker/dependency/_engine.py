@@ -361,7 +361,7 @@ class Engine:
         try:
             await _interruptible(async_fn, args)
         except BaseException as exc:
-            if not isinstance(exc, trio.Cancelled):
+            if not is_cancelled(exc):
                 self._machine.fall(run, exc)
                 if run.scope is not None:
                     run.scope.cancel(reason="a helper has failed")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     Node = TypeVar("Node", bound=Hashable)
 else:
@@ -58,28 +58,3 @@ def reached(starts: Iterable[Node], edges: Callable[[Node], Iterable[Node]]) -> 
                     following.append(other)
         frontier = following
     return list(seen)
-
-
-def start_order(inputs: Mapping[Node, Iterable[Node]]) -> list[Node]:
-    """Return the nodes so that each comes after its inputs; stopping goes the other way round.
-
-    Inputs that are no keys are passed over. Ties keep the order of the mapping.
-
-    Raises:
-        ValueError: there is a cycle; ask `find_cycle` for it.
-    """
-    left = {node: {i for i in needs if i in inputs} for node, needs in inputs.items()}
-    dependents: dict[Node, list[Node]] = {node: [] for node in inputs}
-    for node, needs in left.items():
-        for needed in needs:
-            dependents[needed].append(node)
-    order = [node for node, needs in left.items() if not needs]
-    for node in order:
-        for dependent in dependents[node]:
-            left[dependent].discard(node)
-            if not left[dependent]:
-                order.append(dependent)
-    if len(order) < len(left):
-        msg = "the graph has a cycle"
-        raise ValueError(msg)
-    return order
