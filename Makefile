@@ -13,6 +13,7 @@ PYTEST_ARGS ?=
 help:
 	@echo 'make demo    run the demo program on embedded defaults'
 	@echo 'make test    run the tests (PYTEST_ARGS="-k name" narrows them)'
+	@echo 'make stress  the long tests as well, and twenty times as many cases of those that explore'
 	@echo 'make check   format, lint, types, layering, exports, tests: is it good?'
 	@echo 'make cover   the tests, with branch coverage'
 	@echo 'make bench   run the benchmarks'
@@ -53,6 +54,10 @@ demo: .venv/.run
 .PHONY: test
 test: .venv/.dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: stress
+stress: .venv/.dev
+	@$(BIN)/python -m pytest --tier=long $(PYTEST_ARGS)
 
 .PHONY: check
 check: .venv/.dev

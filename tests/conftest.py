@@ -1,4 +1,11 @@
-"""What every test relies on."""
+"""What every test relies on, and which tests a run is made of.
+
+A test belongs to one of three tiers. Without a marker it is *quick*: unit, contract, typing and
+example tests, to be run all the time. Marked ``full`` it explores or needs processes: property
+tests, schedules, soak, kill -9; marked ``long`` it is only worth it overnight. ``--tier=quick``
+runs the quick ones, ``--tier=full`` (the default, `make test`) those and the full ones,
+``--tier=long`` (`make stress`) everything, and what explores explores ``scale`` times as much.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -6,9 +13,40 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+TIERS = ("quick", "full", "long")
+SCALE = {"quick": 1, "full": 1, "long": 20}
+
 # No deadline per example: machines differ by more than any that would still mean something.
 settings.register_profile("trioworker", deadline=None, print_blob=True)
 settings.load_profile("trioworker")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tier", choices=TIERS, default="full", help="which tests to run (default: %(default)s)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what belongs to a tier above the one asked for."""
+    above = TIERS[TIERS.index(config.getoption("--tier")) + 1 :]
+    left_out = [item for item in items if any(item.get_closest_marker(tier) for tier in above)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(scope="session")
+def tier(pytestconfig: pytest.Config) -> str:
+    """Which tier runs: "quick", "full" or "long"."""
+    name: str = pytestconfig.getoption("--tier")
+    return name
+
+
+@pytest.fixture(scope="session")
+def scale(tier: str) -> int:
+    """How many times as much as usual is explored."""
+    return SCALE[tier]
 
 
 @pytest.fixture(autouse=True)
