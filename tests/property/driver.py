@@ -125,6 +125,12 @@ class Driver:
         self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, name: str = ""
     ) -> Spawned[T]:
         """Start ``async_fn(*args)`` as a task of its own, settle, and return its handle."""
+        return self.do(lambda: self.spawn_soon(async_fn, *args, name=name))
+
+    def spawn_soon(
+        self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, name: str = ""
+    ) -> Spawned[T]:
+        """Do as `spawn`, from within a step: the task has its first turn after the step."""
         name = name or getattr(async_fn, "__qualname__", repr(async_fn))
         spawned = Spawned[T](self, name)
 
@@ -133,11 +139,8 @@ class Driver:
                 # A Cancelled may stay here: our scope ends, or all the run does.
                 spawned.outcome = await outcome.acapture(async_fn, *args)
 
-        def start() -> None:
-            assert self._nursery is not None
-            self._nursery.start_soon(task, name=name)
-
-        self.do(start)
+        assert self._nursery is not None
+        self._nursery.start_soon(task, name=name)
         return spawned
 
     def jump(self, seconds: float) -> None:

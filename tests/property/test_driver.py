@@ -53,6 +53,16 @@ def test_a_task_keeps_its_error_to_itself() -> None:
         assert driver.do(lambda: 1) == 1
 
 
+def test_one_step_may_start_several_tasks() -> None:
+    with Driver() as driver:
+        one, two = driver.do(
+            lambda: (driver.spawn_soon(trio.sleep, 1), driver.spawn_soon(trio.sleep, 2))
+        )
+        driver.jump(1)
+        assert one.done
+        assert not two.done
+
+
 def test_a_task_is_cancelled_alone() -> None:
     with Driver() as driver:
         one = driver.spawn(trio.sleep_forever)
