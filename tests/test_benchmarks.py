@@ -9,6 +9,8 @@ import pytest
 from benchmarks.__main__ import FILES, ask, check, main
 from benchmarks._method import Bar, Question, Result, Spread, answers
 
+pytestmark = pytest.mark.full  # seconds each: they measure
+
 SIZE = 3
 
 

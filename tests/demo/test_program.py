@@ -60,6 +60,7 @@ def await_files(directory: Path, count: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.full
 def test_the_demo_runs_and_says_what_became_of_every_file() -> None:
     began = time.monotonic()
     done = demo("--seconds", "1", "--files", "40", "--seed", "1")
@@ -86,6 +87,7 @@ def test_the_demo_runs_and_says_what_became_of_every_file() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.full
 def test_a_directory_is_kept_and_continued_from(tmp_path: Path) -> None:
     options = ("--seconds", "0.3", "--files", "10", "--seed", "1", "--dir", str(tmp_path / "data"))
 
@@ -100,6 +102,7 @@ def test_no_files_and_no_time_is_a_run_too() -> None:
     assert "ingested 0 of 0 good files" in done.stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("moment", [1, 20, 60])
 def test_killed_with_9_and_continued_it_has_lost_and_duplicated_nothing(
     tmp_path: Path, moment: int
@@ -118,6 +121,7 @@ def test_killed_with_9_and_continued_it_has_lost_and_duplicated_nothing(
     assert " 0 lost, 0 duplicated; " in done.stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_what_is_there_can_be_continued(
     tmp_path: Path, number: signal.Signals
@@ -143,6 +147,7 @@ def test_only_one_demo_at_a_time_uses_a_directory(tmp_path: Path) -> None:
     assert done.stderr == f"trioworker demo: {tmp_path}: another demo is using it\n"
 
 
+@pytest.mark.full
 def test_a_file_that_cannot_be_accounted_for_fails_the_demo_by_name(tmp_path: Path) -> None:
     options = ("--seconds", "0", "--files", "5", "--seed", "1", "--dir", str(tmp_path))
     assert demo(*options).returncode == 0

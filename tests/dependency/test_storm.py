@@ -341,6 +341,7 @@ async def test_storm_of_100_manifolds_settles_and_stops_clean(
     assert mirror.starts > 200
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", range(1000, 1000 + SEEDS))
 async def test_storm_of_1000_manifolds_settles_and_stops_clean(
     seed: int, autojump_clock: MockClock
