@@ -17,6 +17,7 @@ help:
 	@echo 'make check   format, lint, types, layering, exports, tests: is it good?'
 	@echo 'make cover   the tests, with branch coverage'
 	@echo 'make bench   run the benchmarks'
+	@echo 'make mutants break the core in small ways, and see the tests notice (MODULE=_tomb: one module)'
 	@echo 'make docs    build the documentation into build/docs'
 	@echo 'make setup   only set up .venv for all of the above'
 	@echo 'make pins    recompile requirements/ from pyproject.toml'
@@ -72,6 +73,10 @@ cover: .venv/.dev
 .PHONY: bench
 bench: .venv/.run
 	@$(BIN)/python -m benchmarks
+
+.PHONY: mutants
+mutants: .venv/.dev
+	@$(BIN)/python tools/mutants.py $(MODULE)
 
 .PHONY: docs
 docs: .venv/.dev
