@@ -2,6 +2,7 @@
 
 import ast
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,15 @@ def test_an_infinite_longest_delay_is_long_but_finite() -> None:
     assert restarts.error_delay(policy, 0.0, -1.0) == 0.0
 
 
+def test_the_longest_delay_with_all_its_spread_is_the_longest_float() -> None:
+    restarts = Restarts()
+    restarts.failures = 10**6
+
+    policy = RestartPolicy(max_delay=math.inf, jitter=1.0)
+
+    assert restarts.current_delay(policy, 1.0) == sys.float_info.max
+
+
 def test_no_delay_stays_no_delay() -> None:
     restarts = Restarts()
     restarts.failures = 10**6
@@ -296,6 +306,15 @@ def test_without_a_limit_nothing_is_stored() -> None:
 
     assert not any(restarts.over_limit(RestartPolicy(), float(now)) for now in range(1000))
     assert restarts._times is None
+
+
+def test_lifting_the_limit_forgets_what_was_in_the_window() -> None:
+    restarts = Restarts()
+    limited, unlimited = RestartPolicy(max_restarts=1), RestartPolicy()
+    restarts.over_limit(limited, 0.0)
+
+    assert restarts.over_limit(unlimited, 1.0) is False
+    assert not restarts.over_limit(limited, 2.0)
 
 
 def test_no_more_times_are_kept_than_the_limit_needs() -> None:

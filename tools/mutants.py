@@ -71,7 +71,7 @@ TESTS = {
     "_named": ["tests/test_runner.py"],
     "_runner_config": ["tests/test_runner.py"],
     "_restart": ["tests/test_restart.py"],
-    "_groups": ["tests/test_groups.py"],
+    "_groups": ["tests/test_groups.py", "tests/test_groups_details.py"],
     **{
         f"dependency/{path.stem}": _ENGINE
         for path in sorted((ROOT / "trioworker" / "dependency").glob("_*.py"))
@@ -82,7 +82,7 @@ TESTS = {
 # A mutant may take so many seconds, and so many times as long as its tests took unmutated.
 LEAST_SECONDS = 12.0
 TIMES = 5.0
-MAX_MEMORY = 2 << 30
+MAX_MEMORY = 1 << 30
 
 
 # -- one process per mutant -----------------------------------------------------------------------
@@ -162,6 +162,8 @@ def _forked(work: Callable[[], int]) -> int:
         os.dup2(output, 2)
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         code = work()
+    except MemoryError:
+        code = 3  # as pytest says it
     except BaseException:
         traceback.print_exc()
         raise
@@ -288,8 +290,9 @@ def tried(copy: Path, module: str, measured: Measured, workers: int, only: str) 
 
 
 def _survived(pid: int, code: int) -> bool:
-    # A signal (out of memory, say), 1: a test failed. 2: a module could not be imported.
-    if code > 2:
+    # 1: a test failed. 2: a module could not be imported. 3: pytest failed itself, from lack of
+    # memory, say. A signal: likewise.
+    if code > 3:
         sys.exit(f"{_output(pid).read_text()}\npytest ended with {code}")
     return code == 0
 
