@@ -86,7 +86,7 @@ docs: .venv/.dev
 # -- upkeep -------------------------------------------------------------------------------------------------
 # From the dependency lists in pyproject.toml, so that nothing is listed twice. The files name versions and hashes
 # only: where packages come from is the business of the machine that installs them. An existing pin is kept while
-# it fits; PINS_ARGS=--upgrade renews all of them.
+# it fits; PINS_ARGS=--upgrade renews all of them. The tests elsewhere (tools/elsewhere.py) need the last two.
 
 PINS_ARGS ?=
 COMPILE := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
@@ -96,6 +96,8 @@ COMPILE := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --gen
 pins: .venv/.dev
 	$(COMPILE) --group build --group bench -o requirements/run.txt
 	$(COMPILE) --group dev --group docs --group bench -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) --group test -c requirements/dev.txt -o requirements/test.txt
+	$(COMPILE) --group test --resolution lowest-direct -o requirements/lowest.txt
 
 .PHONY: clean
 clean:
