@@ -275,6 +275,10 @@ class Catacomb:
                     await _live(child.worker, trio.TASK_STATUS_IGNORED)
             else:
                 await _live(child.worker, child.status)
+        except trio.Cancelled:  # the common end of a child, and nothing real in it
+            if not self._tomb.is_dying:
+                self.kill()
+            raise
         except BaseException as exc:  # noqa: BLE001 - the tomb takes what is real
             child.error = reduced(exc, is_cancelled)
             self.kill(child.error)

@@ -84,7 +84,7 @@ def _only(exc: BaseException, is_wanted: Callable[[BaseException], bool]) -> Bas
 
 def describe(exc: BaseException) -> str:
     """Say `exc` in one line of at most 200 characters: a group by its leaves; never raises."""
-    text = "; ".join(_describe_leaf(leaf) for leaf in leaves(exc))
+    text = "; ".join(map(_describe_leaf, leaves(exc)))
     if len(text) > MAX_NOTE_LENGTH:
         text = text[: MAX_NOTE_LENGTH - 1] + "…"
     return text

@@ -118,11 +118,11 @@ class Tomb:
                 "Make a new worker, with a new Tomb(), for each run."
             )
             raise LifetimeError(msg)
-        task = trio.lowlevel.current_task()
         scope = trio.CancelScope()
         scope.__enter__()
         self._scope = scope
-        self._name = self._name or task.name
+        if not self._name:
+            self._name = trio.lowlevel.current_task().name
         if self._state is TombState.DYING:  # killed before it began: grace does not apply
             self._cancel_after(scope, 0)
         return self
@@ -180,7 +180,8 @@ class Tomb:
         Raises:
             TypeError: `reason` is no exception.
         """
-        check_reason(self.name, reason)
+        if reason is not None:
+            check_reason(self.name, reason)
         if self._state is TombState.DEAD:
             return
         if reason is not None:

@@ -22,10 +22,11 @@ class Started(Generic[T]):
     our children live in their owner's nursery from the first step.
     """
 
-    __slots__ = ("_event", "is_set", "value")
+    __slots__ = ("_event", "_is_over", "is_set", "value")
 
     def __init__(self) -> None:
-        self._event = trio.Event()
+        self._event: trio.Event | None = None  # made by the first who waits: most have none
+        self._is_over = False
         self.is_set = False
         self.value: T | None = None
 
@@ -36,14 +37,21 @@ class Started(Generic[T]):
             raise RuntimeError(msg)
         self.is_set = True
         self.value = value
-        self._event.set()
+        self.give_up()
 
     def give_up(self) -> None:
         """Wake those who wait: the task ended, with or without ``started()``."""
-        self._event.set()
+        self._is_over = True
+        if self._event is not None:
+            self._event.set()
 
     async def wait(self) -> None:
         """Wait for ``started()`` or ``give_up()``, whichever comes first. Always a checkpoint."""
+        if self._is_over:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._event is None:
+            self._event = trio.Event()
         await self._event.wait()
 
 

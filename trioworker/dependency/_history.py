@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .._groups import describe
-from ._node import history_of, span
+from ._node import places_of, span
 from ._states import Event
 from ._verdicts import Kind
 
@@ -26,12 +26,16 @@ _LEVELS = {
 
 
 def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: int) -> None:
-    """Add the end of `run` to the history of its node, of which the latest `keep` are kept."""
+    """Add the end of `run` to the history of its node, of which the latest `keep` are kept.
+
+    ``node.why`` describes `error` already.
+    """
     node = run.node
-    what, where = (None, ()) if error is None else (describe(error), history_of(error))
+    where = () if error is None else places_of(error)
     told = "stopped" if run.planned and kind is Kind.RETURNED else kind
-    entry = (now, told, what, where, run.cause, now - run.began, run.ready is not None)
-    node.history = (*node.history, entry)[-keep:] if keep else ()
+    entry = (now, told, node.why, where, run.cause, now - run.began, run.ready is not None)
+    kept = node.history if len(node.history) < keep else node.history[1:]
+    node.history = (*kept, entry) if keep else ()
 
 
 def log(  # noqa: PLR0917 - the facts of one line, known in one place

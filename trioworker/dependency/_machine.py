@@ -347,8 +347,7 @@ class Machine:
                 run.planned = True
                 self._move(node, Event.STOP, now)
                 drained.append(node)
-        for node in drained:
-            self._if_drained(node, now)
+        self._stop_drained(drained, now)
 
     def _stop_users(self, node: Node) -> None:
         """`node` ends by itself: let those end that use it, before its output is gone."""
@@ -356,12 +355,20 @@ class Machine:
             # Again, if what we do has woken somebody who has just started to use it.
             self._stop(users, f"its input {node.name!r} ended")
 
-    def _if_drained(self, node: Node, now: float) -> None:
-        if node.state is State.DRAINING and not node.users:
-            self._stop_run(cast("Run", node.run), now)
+    def _stop_drained(self, nodes: Iterable[Node], now: float) -> None:
+        """Ask those of `nodes` that nobody uses any more, and cancel them when their grace is over.
 
-    def _stop_run(self, run: Run, now: float) -> None:
-        """Nobody uses `run` any more: ask it, and cancel it when its grace is over."""
+        Cancelled right here, and not further in: a ``Cancelled`` keeps every frame between its
+        scope's ``cancel()`` and the first one it shares with another.
+        """
+        for node in nodes:
+            if node.state is State.DRAINING and not node.users:
+                run = cast("Run", node.run)
+                if self._stop_run(run, now) and run.scope is not None:
+                    run.scope.cancel(reason=story(run))
+
+    def _stop_run(self, run: Run, now: float) -> bool:
+        """Nobody uses `run` any more: ask it; return whether it is to be cancelled now."""
         node, manifold = run.node, run.manifold
         self.timers.cancel(run.timer)
         self._move(node, Event.DRAINED, now)
@@ -377,31 +384,34 @@ class Machine:
                 grace = 0.0
             grace = min(grace, self._grace)  # what we asked may have killed the engine, hard
         if run.is_over or run.cancelled:
-            return
+            return False
         if grace > 0:
             if grace < math.inf:
                 self.timers.cancel(run.timer)  # what we asked may have called kill(grace=...)
                 run.timer = self.timers.add(now + grace, self._cancel, run)
-        else:
-            self._cancel(run)
+            return False
+        self._harden_run(run, now)
+        return True
 
     @enable_ki_protection
     def _cancel(self, run: Run) -> None:
+        self._harden_run(run, self.now())
+        if run.scope is not None:
+            run.scope.cancel(reason=story(run))
+
+    def _harden_run(self, run: Run, now: float) -> None:
         run.soft = False
         run.cancelled = True
         if run.scope is not None:  # else its task has not begun, and will end at once
-            why = story(run)
-            run.scope.cancel(reason=why)
             if run.helpers is not None:
-                run.helpers.cancel(why)
-            self._watch_stop(run)
+                run.helpers.cancel(story(run))
+            self._watch_stop(run, now)
 
-    def _watch_stop(self, run: Run) -> None:
+    def _watch_stop(self, run: Run, now: float) -> None:
         limit = run.manifold.stop_timeout
         self.timers.cancel(run.timer)
         if not endless(limit):
-            when = self.now() + cast("float", limit)
-            run.timer = self.timers.add(when, self._got_stuck, run)
+            run.timer = self.timers.add(now + cast("float", limit), self._got_stuck, run)
 
     @enable_ki_protection
     def fall(self, run: Run, exc: BaseException | None) -> None:
@@ -412,10 +422,10 @@ class Machine:
             if run.stopping is not None:
                 run.stopping.set()
             if exc is None or run.helpers is not None:
-                self._watch_stop(run)  # there is still somebody to wait for
+                self._watch_stop(run, self.now())  # there is still somebody to wait for
         elif run.soft and run.helpers is not None:
             run.soft = False  # the failure has cancelled the others: the soft phase is over
-            self._watch_stop(run)
+            self._watch_stop(run, self.now())
 
     @enable_ki_protection
     def _too_late(self, run: Run) -> None:
@@ -475,6 +485,8 @@ class Machine:
         elif kind is Kind.UNINSTALL:
             node.intention = max(node.intention, Intention.UNINSTALL)
         event, delay = self._next(run, kind, error, now)
+        if event is Event.LATER and delay <= _INSTANT:
+            event = Event.AGAIN
         if event is Event.GIVE_UP and self._config.on_failed == "fatal" and error is not None:
             self.condemn(error)
             event = Event.SHUT_DOWN
@@ -496,7 +508,7 @@ class Machine:
         if event is Event.REMOVE:
             self._remove(node, node.why or "it was uninstalled")
         else:
-            if event is Event.LATER and delay > _INSTANT:
+            if event is Event.LATER:
                 node.delay = self.timers.add(now + delay, self._wake, node)
             self._move(node, event, now)
         if run.stuck is None:  # else it let go when it got stuck
@@ -505,8 +517,6 @@ class Machine:
             if node.changed:
                 node.missing = None
             self._try_start(node)
-        elif event is Event.LATER and node.delay is None and node.state is State.DELAYED:
-            self._wake(node)
 
     def _next(
         self, run: Run, kind: Kind, error: BaseException | None, now: float
@@ -557,7 +567,7 @@ class Machine:
                     if used.owed:
                         released.extend(used.owed)
                         used.owed = ()
-                    self._if_drained(used, now)
+                    self._stop_drained((used,), now)
 
     @enable_ki_protection
     def _wake(self, node: Node) -> None:

@@ -12,7 +12,7 @@ from ._states import Intention, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType, TracebackType
+    from types import CodeType, FrameType
 
     import trio
     from trio_util import AsyncValue
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from ._timers import Timer
 
 
-Entry = tuple[float, str, str | None, tuple[str, ...], str | None, float, bool]
+Place = tuple["CodeType", int]
+"""A line of a function; it keeps no frame alive, and is put into words when somebody reads it."""
+
+Entry = tuple[float, str, str | None, tuple[Place, ...], str | None, float, bool]
 """One end in a history: the fields of `End`, in their order.
 
 Every stop makes one, and reports are rare: a bare tuple costs a tenth, and the garbage collector
@@ -199,13 +202,14 @@ def place(frames: list[tuple[FrameType, int]]) -> str:
     for frame, line in reversed(frames):
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(("trio.", "outcome.")):
-            return _show(frame, line)
-    return _show(*frames[-1])
+            return show(frame.f_code, line)
+    frame, line = frames[-1]
+    return show(frame.f_code, line)
 
 
 def stack_of(run: Run) -> tuple[str, ...]:
     """Say where the task of `run` stands, outermost frame first."""
-    return tuple(_show(frame, line) for frame, line in task_frames(run))
+    return tuple(show(frame.f_code, line) for frame, line in task_frames(run))
 
 
 def task_frames(run: Run) -> list[tuple[FrameType, int]]:
@@ -227,23 +231,18 @@ def task_frames(run: Run) -> list[tuple[FrameType, int]]:
     return frames
 
 
-def frames_of(exc: BaseException | None) -> list[tuple[FrameType, int]]:
-    """Return the frames of the traceback of `exc`, outermost first."""
-    frames: list[tuple[FrameType, int]] = []
-    traceback: TracebackType | None = None if exc is None else exc.__traceback__
+def places_of(exc: BaseException) -> tuple[Place, ...]:
+    """Return the traceback of `exc`, outermost first, without its frames."""
+    places: list[Place] = []
+    traceback = exc.__traceback__
     while traceback is not None:
-        frames.append((traceback.tb_frame, traceback.tb_lineno))
+        places.append((traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
-    return frames
+    return tuple(places)
 
 
-def history_of(exc: BaseException | None) -> tuple[str, ...]:
-    """Return the traceback of `exc` as text, so that keeping it keeps no frame alive."""
-    return tuple(_show(frame, line) for frame, line in frames_of(exc))
-
-
-def _show(frame: FrameType, line: int) -> str:
-    code = frame.f_code
+def show(code: CodeType, line: int) -> str:
+    """Say a place in a program."""
     return f"{code.co_filename}:{line} in {code.co_name}"
 
 

@@ -8,13 +8,15 @@ the engine its pace.
 # No `from __future__ import annotations`: a NamedTuple would compile each of them at import.
 
 from collections.abc import Callable, Mapping
+from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from .._report import TombReport, report_of
+from ._node import show
 from ._states import State
 
 if TYPE_CHECKING:
-    from ._node import Node
+    from ._node import Entry, Node
 
 WORKERS_TIME = 0.05
 """Seconds that the workers' own reports may take together; each is asked before it is over."""
@@ -128,9 +130,14 @@ def _manifold_report(node: "Node", now: float, *, ask: bool) -> ManifoldReport:
         why=node.missing or (node.why if node.state in _BECAUSE else None),
         stop_cause=None if run is None else run.cause,
         stuck=None if run is None else run.stuck,
-        history=tuple(End(*entry) for entry in node.history),
+        history=tuple(map(_end, node.history)),
         worker=_worker_report(node, ask=ask),
     )
+
+
+def _end(entry: "Entry") -> End:
+    time, kind, error, places, cause, lasted, was_ready = entry
+    return End(time, kind, error, tuple(starmap(show, places)), cause, lasted, was_ready)
 
 
 def _worker_report(node: "Node", *, ask: bool) -> object:

@@ -76,7 +76,10 @@ class Kind(enum.StrEnum):
     """Without an error."""
 
 
-_VERDICTS = (
+_RANK = {kind: rank for rank, kind in enumerate(Kind)}
+
+_KINDS: tuple[tuple[type[Exception], Kind], ...] = (
+    (Dying, Kind.DYING),
     (Uninstall, Kind.UNINSTALL),
     (Missing, Kind.MISSING),
     (RetryAfter, Kind.RETRY),
@@ -92,18 +95,13 @@ def judged(exc: BaseException | None) -> tuple[Kind, BaseException | None]:
     """
     if exc is None:
         return Kind.RETURNED, None
-    found = list(leaves(exc))
-    for leaf in found:
-        if not isinstance(leaf, Exception):
-            return Kind.FATAL, leaf
-    for leaf in found:
-        if not isinstance(leaf, (Verdict, Dying)):
-            return Kind.ERROR, leaf
-    for leaf in found:
-        if isinstance(leaf, Dying):
-            return Kind.DYING, leaf
-    for verdict, kind in _VERDICTS:
-        for leaf in found:
-            if isinstance(leaf, verdict):
-                return kind, leaf
-    return Kind.ERROR, found[0]
+    if not isinstance(exc, BaseExceptionGroup):
+        return _kind(exc), exc
+    found = [(_kind(leaf), leaf) for leaf in leaves(exc)]
+    return min(found, key=lambda each: _RANK[each[0]])
+
+
+def _kind(leaf: BaseException) -> Kind:
+    if not isinstance(leaf, Exception):
+        return Kind.FATAL
+    return next((kind for cls, kind in _KINDS if isinstance(leaf, cls)), Kind.ERROR)
