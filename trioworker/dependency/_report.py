@@ -7,7 +7,7 @@ the engine its pace.
 
 # No `from __future__ import annotations`: a NamedTuple would compile each of them at import.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -118,11 +118,11 @@ def _manifold_report(node: "Node", now: float, *, ask: bool) -> ManifoldReport:
         name=node.name,
         state=str(node.state),
         since=now - node.since,
-        inputs=tuple(other.name for other in node.required),
-        optional=tuple(other.name for other in node.optional),
-        live=tuple(other.name for other in node.live),
+        inputs=_names(node.required),
+        optional=_names(node.optional),
+        live=_names(node.live),
         roles={} if node.manifold is None else dict(node.manifold.bindings),
-        waiting_for=tuple(o.name for o in node.required if o.state is not State.STARTED),
+        waiting_for=_names([o for o in node.required if o.state is not State.STARTED]),
         starts=node.starts,
         ends=node.ends,
         failures=0 if node.restarts is None else node.restarts.failures,
@@ -133,6 +133,10 @@ def _manifold_report(node: "Node", now: float, *, ask: bool) -> ManifoldReport:
         history=tuple(map(_end, node.history)),
         worker=_worker_report(node, ask=ask),
     )
+
+
+def _names(nodes: "Iterable[Node]") -> tuple[str, ...]:
+    return tuple([node.name for node in nodes])
 
 
 def _end(entry: "Entry") -> End:
