@@ -163,13 +163,14 @@ def _derived(
     group: BaseExceptionGroup[BaseException], parts: list[BaseException]
 ) -> BaseExceptionGroup[BaseException]:
     try:
-        new = group.derive(parts)
+        new: object = group.derive(parts)
     except Exception:  # noqa: BLE001 - a subclass's own code, and what it was to keep counts more
+        new = None
+    if not isinstance(new, BaseExceptionGroup):
         new = BaseExceptionGroup(group.message, parts)
-    new.__traceback__ = group.__traceback__
-    new.__cause__ = group.__cause__
-    new.__context__ = group.__context__
-    new.__suppress_context__ = group.__suppress_context__
-    for note in _notes(group):
-        new.add_note(note)
+    for name in ("__traceback__", "__cause__", "__context__", "__suppress_context__"):
+        object.__setattr__(new, name, getattr(group, name))  # also if the class is frozen
+    with suppress(Exception):  # a class may refuse notes
+        for note in _notes(group):
+            new.add_note(note)
     return new

@@ -204,7 +204,7 @@ class _Minded(Generic[T]):
     def kill(self, reason: BaseException | None = None) -> None:
         self._watcher.kill(reason)
 
-    async def wait(self) -> None:
+    async def wait(self) -> None:  # pragma: no cover - a Worker has it; a catacomb does not ask
         await self._watcher.wait()
 
     async def receive(self) -> T:

@@ -15,7 +15,7 @@ import math
 import random as random_module
 import time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
@@ -363,8 +363,8 @@ class Engine:
         except BaseException as exc:
             if not is_cancelled(exc):
                 self._machine.fall(run, exc)
-                if run.scope is not None:
-                    run.scope.cancel(reason="a helper has failed")
+                scope = cast("trio.CancelScope", run.scope)  # who has helpers has begun
+                scope.cancel(reason="a helper has failed")
             raise
 
     def _spawn(self, run: Run) -> None:

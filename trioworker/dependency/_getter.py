@@ -7,6 +7,7 @@ manifold declares by type.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final, get_origin
 
 import trio
@@ -96,10 +97,8 @@ class RunGetter:
         if manifold is None or role not in getattr(manifold, field):
             raise _undeclared(run.node.name, manifold, role, field)
         name = manifold.bindings.get(role, role)
-        for node in (*run.node.required, *run.node.optional, *run.node.live):
-            if node.name == name:
-                return node
-        raise _undeclared(run.node.name, manifold, role, field)
+        declared = (*run.node.required, *run.node.optional, *run.node.live)
+        return next(node for node in declared if node.name == name)
 
 
 @final
@@ -182,7 +181,8 @@ def _face(run: Run, type_: Callable[..., T], asking: str, role: str) -> T:
             try:
                 return cast("T", adapter(run.value))  # by the manifold's word
             except Exception as exc:
-                exc.add_note(f'raised by the outputs of "{node.name}", for {_type_name(type_)}')
+                with suppress(Exception):  # a class may refuse notes; the error counts
+                    exc.add_note(f'raised by the outputs of "{node.name}", for {_type_name(type_)}')
                 raise
         offered = ", ".join(_type_name(face) for face in outputs)
     else:
@@ -219,7 +219,7 @@ def _bound(role: str, name: str) -> str:
 
 
 def _refuse_if_over(run: Run, what: str) -> None:
-    if run.is_over:
+    if run.is_over or (run.helpers is not None and run.helpers.is_over):
         msg = (
             f'"{run.node.name}": {what} was used after the run it belongs to had ended; '
             "each run gets its own, as the first argument of its start function"

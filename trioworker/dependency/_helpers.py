@@ -68,6 +68,12 @@ class Helpers:
             self._ended.set()
 
     @property
+    def is_over(self) -> bool:
+        """Whether start function and helpers have all ended; the run's task may not know yet."""
+        is_host_left = self._nursery is not None and not self._nursery.child_tasks
+        return is_host_left and self._main_ended.is_set()
+
+    @property
     def awaited(self) -> trio.lowlevel.Task | None:
         """One of the helpers, if they are what the run waits for."""
         if self._nursery is None or not self._main_ended.is_set():

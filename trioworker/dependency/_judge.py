@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._groups import leaves
+from .._groups import leaves, set_context
 from ._config import never
 from ._verdicts import Kind, judged
 
@@ -90,6 +90,17 @@ def _translated(
 
 
 def _after(err: BaseException, original: BaseException) -> BaseException:
-    if err is not original and err.__context__ is None:
-        err.__context__ = original
+    """Return `err`, at the end of whose contexts `original` is, unless one led to the other."""
+    contexts = _contexts(err)
+    if contexts.keys().isdisjoint(_contexts(original)):
+        set_context(contexts.popitem()[1], original)
     return err
+
+
+def _contexts(exc: BaseException | None) -> dict[int, BaseException]:
+    """Return `exc`, its context, the context of that and so on, by their ids; a cycle once."""
+    found: dict[int, BaseException] = {}
+    while exc is not None and id(exc) not in found:
+        found[id(exc)] = exc
+        exc = exc.__context__
+    return found

@@ -319,7 +319,7 @@ class Machine:
             self._move(node, Event.SHUT_DOWN)
         elif node.intention is Intention.UNINSTALL:
             self._remove(node, "it was uninstalled")
-        elif node.intention is Intention.HOLD:
+        else:
             self._move(node, Event.HOLD)
 
     def _stop(self, nodes: Iterable[Node], cause: str) -> None:
@@ -480,6 +480,8 @@ class Machine:
     def _after_end(self, run: Run, kind: Kind, error: BaseException | None) -> None:
         """Decide what comes after the end of `run`: the one place where errors become decisions."""
         node, now = run.node, self.now()
+        # First, because an error's own __str__ is foreign code: what it does is seen below.
+        why = None if error is None else describe(error)
         if kind is Kind.FATAL and error is not None:
             self.condemn(error)
         elif kind is Kind.UNINSTALL:
@@ -492,7 +494,7 @@ class Machine:
             event = Event.SHUT_DOWN
         node.ends += 1
         node.run = None
-        node.why = None if error is None else describe(error)
+        node.why = why
         waits = kind is Kind.MISSING and event is Event.AGAIN and not run.planned
         node.missing = node.why if waits else None
         record(run, kind, error, now, self._config.history)
@@ -630,8 +632,7 @@ class Machine:
 
     def _break(self, exc: InternalError) -> None:
         """Our own code contradicted itself: nothing that it decides can be trusted any more."""
-        if not any(exc is known for known in self.errors):
-            self.errors.append(exc)
+        self.errors.append(exc)
         self.is_open = False
         self.is_closing = True
         self._tomb.kill()

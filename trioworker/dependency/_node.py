@@ -197,14 +197,11 @@ class Run:
 
 def place(frames: list[tuple[FrameType, int]]) -> str:
     """Say where somebody stands: the innermost of `frames` that is not Trio's own machinery."""
-    if not frames:
-        return "an unknown place"
     for frame, line in reversed(frames):
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(("trio.", "outcome.")):
             return show(frame.f_code, line)
-    frame, line = frames[-1]
-    return show(frame.f_code, line)
+    return "an unknown place"  # a task that has not begun has no frames
 
 
 def stack_of(run: Run) -> tuple[str, ...]:
