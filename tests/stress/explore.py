@@ -49,6 +49,7 @@ class Tale:
         rng: where all of the story's choices come from.
         broken: the promises that were broken.
         lines: what happened, with the time.
+        interrupted: whether the story has sent itself an interrupt, which it may end with.
     """
 
     def __init__(self, api: Any, seed: int) -> None:
@@ -56,6 +57,7 @@ class Tale:
         self.rng = Random(f"{seed} story")
         self.broken: list[str] = []
         self.lines: list[tuple[float, str]] = []
+        self.interrupted = False
 
     def says(self, what: str) -> None:
         """Write down what happens."""
@@ -107,13 +109,23 @@ def tell(story: Story, core: Core, seed: int, *, strategy: str | None = None) ->
             clock = MockClock(autojump_threshold=0)
             try:
                 trio.run(whole, clock=clock, instruments=[trace])
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it broke the story
-                tale.broken.append(_text(exc))
+            except BaseException as exc:
+                if _is_interrupt(exc):
+                    if not tale.interrupted:
+                        raise  # a real one
+                else:
+                    tale.broken.append(_text(exc))
     finally:
         core.perturbation.end()
     steps = trace.lines()
     digest = hashlib.blake2b("\n".join(steps).encode(), digest_size=8).digest()
     return Told(seed, scheduler.strategy, steps, tale.lines, tale.broken, digest)
+
+
+def _is_interrupt(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(KeyboardInterrupt)[1] is None
+    return isinstance(exc, KeyboardInterrupt)
 
 
 def _text(exc: BaseException) -> str:
