@@ -356,3 +356,29 @@ async def test_r6_who_waits_for_a_worker_that_is_stopping_hears_at_once_that_the
         killed = trio.current_time()
 
     assert refused == [killed]
+
+
+async def test_e2_nothing_starts_on_what_is_to_restart_for_an_optional_input(
+    autojump_clock: MockClock,
+) -> None:
+    """d needs b and c, which is restarted when b, optional to it, comes back: d waits for both."""
+    ends: dict[str, float] = {}
+    fail = trio.Event()
+    starts = [failing_on(fail, OSError()), lasting(ends, "b")]
+
+    async def b(get: Getter, *, task_status: Status) -> None:
+        await starts.pop(0)(get, task_status=task_status)
+
+    engine = Engine(EngineConfig(restart=RestartPolicy(jitter=0)))
+    engine.install("b", Manifold(b))
+    engine.install("d", Manifold(lasting(ends, "d"), inputs=("b", "c")))
+    engine.install("c", Manifold(lasting(ends, "c"), optional=("b",)))
+
+    async def body() -> None:
+        fail.set()
+        await engine.wait_state("b", "delayed")
+        await engine.wait_settled()
+        assert states(engine) == {"b": "started", "c": "started", "d": "started"}
+        assert engine.report().manifolds["d"].starts == 2
+
+    await in_engine(engine, body)

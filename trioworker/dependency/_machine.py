@@ -177,12 +177,12 @@ class Machine:
             node.output.value = node.run
         for dependent in node.required_by or ():
             dependent.unready -= 1
-        self._tell_readers(node)
         for dependent in list(node.optional_by or ()):
-            # One that has just begun, because of this, began with it.
             run = dependent.run
             if run is not None and dependent.state in _UP and node not in run.uses:
                 self._stop([dependent], f"its optional input {node.name!r} came")
+        # After that, lest one starts that needs both us and somebody who is to stop for us.
+        self._tell_readers(node)
 
     def _output_went(self, node: Node) -> None:
         if node.output is not None:
