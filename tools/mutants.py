@@ -4,9 +4,12 @@
     make mutants MODULE=_tomb         one of them
 
 What can be broken is told in ``mutations.py``. Nothing is written into the checkout but the result,
-``tests/mutants.md``: the sources are copied, and the broken module exists only in the process that
-tests it. That process is forked from this one, which has imported pytest and Trio and nothing of
-ours; so a mutant costs the import of the package and the tests that matter, and no start of Python.
+``tests/mutants.md``: the sources are copied, and a broken module exists only in the process that
+tests it. That process is forked from one that has imported and collected everything, and puts the
+broken code in the place of the good one; so a mutant costs the tests that matter and nothing else.
+What is done at import (tables, defaults, decorators) cannot be put in place later: for such a
+mutant, the process is forked from one that has imported pytest and Trio and nothing of ours.
+
 Which tests matter is measured first: those of the module's own quick tests that reach one of the
 mutated lines, the quickest first, until one fails. A mutant is killed by a failing test, or by not
 being done in time; the latter is counted on its own.
@@ -25,9 +28,11 @@ with less than 95 % killed, the exit status is 1.
 import argparse
 import ast
 import contextlib
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import inspect
 import os
 import pickle
 import platform
@@ -42,11 +47,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 import coverage
 import pytest
+import trio
 from mutations import Mutation, mutations
 
 # What every test imports is imported once, here: a mutant's process has it already.
@@ -147,6 +154,88 @@ class _Recorder:
         return result
 
 
+class _Server:
+    """Instead of running what pytest has collected, forks a process for each mutant to do so."""
+
+    def __init__(self, copy: Path, module: str, workers: int, only: str) -> None:
+        self._copy = copy
+        self._module = module
+        self._workers = workers
+        self._only = only
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        result = self._copy / "measured.pickle"
+        if not result.exists():
+            measure(session, self._copy, result)
+        measured: Measured = pickle.loads(result.read_bytes())  # noqa: S301 - written above
+        live = _functions(self._copy / "trioworker" / f"{self._module}.py")
+        gc.collect()
+        gc.freeze()  # the processes share what they do not touch
+        raced = Race(self._module, measured, self._workers)
+        tree, found = _found(self._copy, self._module, self._only)
+        items = {item.nodeid: item for item in session.items}
+        for mutation in found:
+            if mutation.function is not None:
+                functions = live[mutation.function]
+
+                def work(
+                    chosen: list[str],
+                    mutation: Mutation = mutation,
+                    functions: list[FunctionType] = functions,
+                ) -> int:
+                    _put_in_place(self._copy, self._module, tree, mutation, functions)
+                    return _run_items(session, [items[test] for test in chosen])
+
+                raced.enter(mutation, work)
+        raced.finish()
+        (self._copy / "raced.pickle").write_bytes(pickle.dumps((raced.survivors, raced.late)))
+        return True
+
+
+def _functions(file: Path) -> dict[str, list[FunctionType]]:
+    """Return the functions that were made from `file`, by the names that code knows them by."""
+    found: dict[str, list[FunctionType]] = defaultdict(list)
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename == str(file):
+            found[thing.__code__.co_qualname].append(thing)
+    return dict(found)
+
+
+def _put_in_place(
+    copy: Path, module: str, tree: ast.Module, mutation: Mutation, functions: list[FunctionType]
+) -> None:
+    mutation.apply()
+    file = copy / "trioworker" / f"{module}.py"
+    name = mutation.function
+    codes = list(_codes(compile(tree, str(file), "exec", dont_inherit=True)))
+    for function in functions:
+        old = function.__code__
+        new = next(
+            code
+            for code in codes
+            if (code.co_qualname, code.co_firstlineno) == (name, old.co_firstlineno)
+        )
+        function.__code__ = new
+        for protect in (trio.lowlevel.enable_ki_protection, trio.lowlevel.disable_ki_protection):
+            if f"@{protect.__name__}" in inspect.getsource(old).partition("def ")[0]:
+                protect(function)  # Trio remembers it by the code
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _codes(const)
+
+
+def _run_items(session: pytest.Session, items: list[pytest.Item]) -> int:
+    for item, following in zip_longest(items, items[1:]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return 1
+    return 0
+
+
 def _forked(work: Callable[[], int]) -> int:
     """Do `work` in a process of its own, and return its id."""
     sys.stdout.flush()
@@ -160,10 +249,11 @@ def _forked(work: Callable[[], int]) -> int:
         output = os.open(_output(os.getpid()), os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         code = work()
     except MemoryError:
         code = 3  # as pytest says it
+    except KeyboardInterrupt:
+        code = 2  # likewise
     except BaseException:
         traceback.print_exc()
         raise
@@ -173,38 +263,37 @@ def _forked(work: Callable[[], int]) -> int:
 
 
 def _pytest(tests: list[str], plugin: object) -> int:
-    args = ["-q", "-x", "--tier=quick", "-p", "no:cacheprovider"]
+    args = ["-q", "-x", "-s", "--tier=quick", "-p", "no:cacheprovider"]
     args += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is here before pytest
-    args += tests
-    return int(pytest.main(args, plugins=[plugin]))
+    return int(pytest.main(args + tests, plugins=[plugin]))
 
 
 def _output(pid: int) -> Path:
     return Path(f"output-{pid}")  # in the copy, which is where we are
 
 
-# -- measuring and mutating -----------------------------------------------------------------------
+# -- measuring and mutating ------------------------------------------------------------------------
 
 
 @dataclass
 class Measured:
-    """What the unbroken module's tests do."""
+    """What the tests do on the package as it is."""
 
     seconds: dict[str, float]
     lines: dict[str, dict[str, set[int]]]
     """By module, by test: the lines it reaches."""
 
 
-def measure(copy: Path, modules: list[str]) -> Measured:
-    """Run the tests of `modules`, which share them, on the package as it is."""
-    files = {module: str(copy / "trioworker" / f"{module}.py") for module in modules}
-    result = copy / "measured.pickle"
+def measure(session: pytest.Session, copy: Path, result: Path) -> None:
+    """Run what was collected once, and write to `result` what it reaches."""
+    files = {module: str(copy / "trioworker" / f"{module}.py") for module in TESTS}
 
     def work() -> int:
         cover = coverage.Coverage(data_file=None, include=list(files.values()), config_file=False)
         recorder = _Recorder(cover)
+        session.config.pluginmanager.register(recorder)
         cover.start()
-        code = _pytest(TESTS[modules[0]], recorder)
+        code = _run_items(session, session.items)
         cover.stop()
         data = cover.get_data()
         lines: dict[str, dict[str, set[int]]] = {}
@@ -217,12 +306,86 @@ def measure(copy: Path, modules: list[str]) -> Measured:
         result.write_bytes(pickle.dumps(Measured(recorder.seconds, lines)))
         return code
 
-    pid = _forked(work)
+    _reaped(_forked(work), "the tests fail as they are")
+
+
+def _reaped(pid: int, complaint: str) -> None:
     _, status = os.waitpid(pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"{_output(pid).read_text()}\nthe tests fail as they are")
-    measured: Measured = pickle.loads(result.read_bytes())  # noqa: S301 - written above
-    return measured
+        sys.stderr.write(_output(pid).read_text() + "\n")
+        sys.exit(complaint)
+
+
+class Race:
+    """Mutants against tests, a few processes at a time."""
+
+    def __init__(self, module: str, measured: Measured, workers: int) -> None:
+        self._reached = measured.lines[module]
+        self._seconds = measured.seconds
+        self._workers = workers
+        self._running: dict[int, tuple[str, float]] = {}
+        self.survivors: list[str] = []
+        self.late: list[str] = []
+
+    def enter(self, mutation: Mutation, work: Callable[[list[str]], int]) -> None:
+        """Fork a process that does `work` with the tests that matter, when there is room for it."""
+        lines = mutation.reached_by
+        chosen = [test for test, seen in self._reached.items() if lines is None or lines & seen]
+        if not chosen:
+            self.survivors.append(mutation.text)
+            return
+        chosen.sort(key=lambda test: self._seconds[test])
+        while len(self._running) >= self._workers:
+            self._look()
+        limit = LEAST_SECONDS + TIMES * sum(self._seconds[test] for test in chosen)
+        pid = _forked(lambda: _limited(work, chosen))
+        self._running[pid] = mutation.text, time.monotonic() + limit
+
+    def finish(self) -> None:
+        """Wait for the last."""
+        while self._running:
+            self._look()
+
+    def _look(self) -> None:
+        for pid, (text, deadline) in list(self._running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                if _survived(pid, os.waitstatus_to_exitcode(status)):
+                    self.survivors.append(text)
+            elif time.monotonic() > deadline:
+                _put_down(pid)
+                self.late.append(text)
+            else:
+                continue
+            del self._running[pid]
+            _output(pid).unlink()
+        time.sleep(0.002)
+
+
+def _limited(work: Callable[[list[str]], int], chosen: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    return work(chosen)
+
+
+def _survived(pid: int, code: int) -> bool:
+    # 1: a test failed. 2: a module could not be imported. 3: pytest failed itself, from lack of
+    # memory, say. A signal: likewise.
+    if code > 3:
+        sys.stderr.write(_output(pid).read_text() + "\n")
+        sys.exit(f"pytest ended with {code}")
+    return code == 0
+
+
+def _put_down(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _found(copy: Path, module: str, only: str) -> tuple[ast.Module, list[Mutation]]:
+    tree, found = mutations((copy / "trioworker" / f"{module}.py").read_text())
+    return tree, [mutation for mutation in found if only in mutation.text]
 
 
 @dataclass
@@ -241,77 +404,33 @@ class Outcome:
         return 100 * (1 - len(self.survivors) / self.total)
 
 
-def tried(copy: Path, module: str, measured: Measured, workers: int, only: str) -> Outcome:
+def tried(copy: Path, module: str, workers: int, only: str) -> Outcome:
     """Test every mutant of `module`, `workers` at a time."""
     began = time.perf_counter()
+    server = _Server(copy, module, workers, only)
+    _reaped(_forked(lambda: _pytest(TESTS[module], server)), f"{module} cannot be tried")
+    survived, late = pickle.loads((copy / "raced.pickle").read_bytes())  # noqa: S301 - ours
+    measured: Measured = pickle.loads((copy / "measured.pickle").read_bytes())  # noqa: S301 - ours
+
     file = copy / "trioworker" / f"{module}.py"
     fullname = f"trioworker.{module}".replace("/", ".")
-    tree, found = mutations(file.read_text())
-    found = [mutation for mutation in found if only in mutation.text]
-    reached = measured.lines[module]
-    pending = list(reversed(found))
-    running: dict[int, tuple[Mutation, float]] = {}
-    survivors: list[Mutation] = []
-    late = done = 0
-    while pending or running:
-        while pending and len(running) < workers:
-            mutation = pending.pop()
-            chosen = _reaching(mutation, reached)
-            if not chosen:
-                survivors.append(mutation)
-                done += 1
-                continue
+    tree, found = _found(copy, module, only)
+    race = Race(module, measured, workers)
+    for mutation in found:
+        if mutation.function is None:
 
-            def work(mutation: Mutation = mutation, chosen: set[str] = chosen) -> int:
+            def work(chosen: list[str], mutation: Mutation = mutation) -> int:
                 mutation.apply()
                 sys.meta_path.insert(0, _Finder(fullname, file, tree))
                 files = sorted({test.partition("::")[0] for test in chosen})
-                return _pytest(files, _Chosen(measured.seconds, chosen))
+                return _pytest(files, _Chosen(measured.seconds, set(chosen)))
 
-            limit = LEAST_SECONDS + TIMES * sum(measured.seconds[test] for test in chosen)
-            running[_forked(work)] = mutation, time.monotonic() + limit
-        for pid, (mutation, deadline) in list(running.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                if _survived(pid, os.waitstatus_to_exitcode(status)):
-                    survivors.append(mutation)
-            elif time.monotonic() > deadline:
-                _put_down(pid)
-                late += 1
-            else:
-                continue
-            del running[pid]
-            _output(pid).unlink()
-            done += 1
-            _progress(module, done, len(found), len(survivors))
-        time.sleep(0.005)
-    survivors.sort(key=lambda mutation: mutation.line)
-    return Outcome(module, len(found), late, survivors, time.perf_counter() - began)
-
-
-def _survived(pid: int, code: int) -> bool:
-    # 1: a test failed. 2: a module could not be imported. 3: pytest failed itself, from lack of
-    # memory, say. A signal: likewise.
-    if code > 3:
-        sys.exit(f"{_output(pid).read_text()}\npytest ended with {code}")
-    return code == 0
-
-
-def _reaching(mutation: Mutation, reached: dict[str, set[int]]) -> set[str]:
-    lines = mutation.reached_by
-    return {test for test, seen in reached.items() if lines is None or lines & seen}
-
-
-def _put_down(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def _progress(module: str, done: int, total: int, survivors: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{module}: {done}/{total}, {survivors} survived ", end="", file=sys.stderr)
+            race.enter(mutation, work)
+    race.finish()
+    alive = {*survived, *race.survivors}
+    survivors = [mutation for mutation in found if mutation.text in alive]
+    seconds = time.perf_counter() - began
+    return Outcome(module, len(found), len(late) + len(race.late), survivors, seconds)
 
 
 # -- the committed file ---------------------------------------------------------------------------
@@ -422,15 +541,16 @@ def main() -> int:
         shutil.copy(ROOT / "pyproject.toml", copy)
         os.chdir(copy)
         sys.path.insert(0, str(copy))
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
         os.environ["COVERAGE_CORE"] = "ctrace"  # the one that knows which test it is in
         good = True
         while modules:
             alike = [name for name in modules if TESTS[name] == TESTS[modules[0]]]
             modules = [name for name in modules if name not in alike]
-            measured = measure(copy, alike)
             for module in alike:
-                outcome = tried(copy, module, measured, args.workers, args.only)
+                outcome = tried(copy, module, args.workers, args.only)
                 good = told(outcome, keep=not args.only) and good
+            (copy / "measured.pickle").unlink()
     return 0 if good else 1
 
 

@@ -48,8 +48,10 @@ class Mutation:
 
     text: str
     line: int
+    function: str | None
+    """The outermost function that it changes the body of; None: what is done at import."""
     reached_by: frozenset[int] | None
-    """The lines of which at least one must run for it to have an effect; None: import."""
+    """The lines of which at least one must run for it to have an effect; None: any."""
     apply: Callable[[], None] = field(compare=False)
 
 
@@ -76,6 +78,7 @@ class _Finder:
         self._names: list[str] = []
         self._lines: frozenset[int] | None = None
         self._in_function = False
+        self._function: str | None = None
         self._seen: Counter[str] = Counter()
 
     def add(self, node: ast.AST, text: str, apply: Callable[[], None]) -> None:
@@ -84,7 +87,7 @@ class _Finder:
         if self._seen[text] > 1:
             text += f" (no. {self._seen[text]})"
         line = getattr(node, "lineno", 0)
-        self.found.append(Mutation(text, line, self._lines, apply))
+        self.found.append(Mutation(text, line, self._function, self._lines, apply))
 
     def replace(self, place: _Place, old: ast.AST, new: ast.AST) -> None:
         ast.copy_location(new, old)
@@ -150,8 +153,12 @@ class _Finder:
                     partial(node.decorator_list.remove, decorator),
                 )
         self.children(node.args)
-        self._in_function = True
-        self.children(node, "body")
+        if not self._in_function:
+            self._in_function, self._function = True, ".".join(self._names)
+            self.children(node, "body")
+            self._function = None
+        else:
+            self.children(node, "body")
         self._names.pop()
         self._lines, self._in_function = outer
 
