@@ -182,8 +182,7 @@ class _Loading:
             return made_of(EngineConfig, values)
         except Broken as exc:
             for inner, message, cause in exc.failed:
-                if not self._problems.is_unusable(("engine", *inner)):
-                    self._problems.add(("engine", *inner), message, cause=cause)
+                self._problems.add(("engine", *inner), message, cause=cause)
             return EngineConfig()
 
     def _manifold(self, name: str, raw: Any) -> Manifold | None:

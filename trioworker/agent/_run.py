@@ -119,5 +119,5 @@ class _Signals:
     def kill(self, reason: BaseException | None = None) -> None:
         self._tomb.kill(reason)
 
-    async def wait(self) -> None:
+    async def wait(self) -> None:  # pragma: no cover - a Worker has it; open_worker() does not ask
         await self._tomb.wait()

@@ -21,8 +21,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 from cattrs import Converter
 from cattrs.errors import (
-    BaseValidationError,
+    AttributeValidationNote,
+    ClassValidationError,
     IterableValidationError,
+    IterableValidationNote,
     StructureHandlerNotFoundError,
 )
 
@@ -72,19 +74,31 @@ def failures(exc: BaseException) -> Iterator[Failed]:
     """Yield what is wrong, from what a hook raised."""
     if isinstance(exc, Broken):
         yield from exc.failed
-    elif isinstance(exc, IterableValidationError):
+    elif isinstance(exc, (IterableValidationError, ClassValidationError)):
         noted, others = exc.group_exceptions()
         for inner, note in noted:
-            index = Key(note.index) if isinstance(note.index, str) else note.index
-            for place, message, cause in failures(inner):
-                yield (index, *place), message, cause
+            for place, message, cause in _noted(inner, note):
+                yield (_part(note), *place), message, cause
         for inner in others:
-            yield from failures(inner)
-    elif isinstance(exc, BaseValidationError):
-        for inner in exc.exceptions:
             yield from failures(inner)
     else:
         yield (), what(exc), exc
+
+
+def _part(note: IterableValidationNote | AttributeValidationNote) -> Key | str | int:
+    """Return where in a container, or in a class that is not attrs', an error is."""
+    if isinstance(note, AttributeValidationNote):
+        return note.name
+    return Key(note.index) if isinstance(note.index, str) else note.index
+
+
+def _noted(
+    exc: Exception, note: IterableValidationNote | AttributeValidationNote
+) -> Iterator[Failed]:
+    if isinstance(exc, KeyError) and exc.args == (getattr(note, "name", None),):
+        yield (), "missing; it is required", exc  # cattrs looks the field up, and that is all
+    else:
+        yield from failures(exc)
 
 
 def what(exc: BaseException) -> str:
@@ -410,9 +424,8 @@ def _blamed(type_: Any, values: dict[str, Any], exc: Exception) -> list[Failed]:
     if _refusal(type_, good) is None:
         while added := [k for k, v in left.items() if _refusal(type_, {**good, k: v}) is None]:
             good[added[0]] = left.pop(added[0])
-        for key, value in left.items():
-            if (refusal := _refusal(type_, {**good, key: value})) is not None:
-                failed.append(((key,), what(refusal), refusal))
+        refusals = {key: _refusal(type_, {**good, key: left[key]}) for key in left}
+        failed += [((key,), what(err), err) for key, err in refusals.items() if err is not None]
     return failed or [((), what(exc), exc)]
 
 
