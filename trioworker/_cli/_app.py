@@ -31,6 +31,7 @@ app = App(
     version=trioworker.__version__,
     help_format="plaintext",
     help_formatter="plain",
+    suppress_keyboard_interrupt=False,  # main() makes a status of it
 )
 
 USAGE_ERROR = 2
@@ -150,12 +151,21 @@ def _tell_problems(error: AgentFileError, *, debug: bool) -> None:
 def _tell_failure(program: Program, error: BaseException, *, debug: bool) -> None:
     from ._render import shown
 
-    told = "; ".join(f"{type(leaf).__name__}: {leaf}".removesuffix(": ") for leaf in _leaves(error))
+    told = "; ".join(map(_told, _leaves(error)))
     notes: Any = getattr(error, "__notes__", ())
     lines = [f"trioworker: {program.engine.name} failed: {told}", *map("  {}".format, notes)]
     print("\n".join(shown(program.mask(line)) for line in lines), file=sys.stderr)
     if debug:
         print(program.mask("".join(traceback.format_exception(error))), file=sys.stderr)
+
+
+def _told(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - foreign code, and telling of an error must not fail
+        text = "<its message cannot be shown>"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
