@@ -237,6 +237,7 @@ def _os_error(path: str) -> OSError:
     code = ctypes.get_errno()
     hint = {
         errno.ENOSPC: "; fs.inotify.max_user_watches is reached",
-        errno.EMFILE: "; fs.inotify.max_user_instances is reached",
+        # The kernel has one number for both.
+        errno.EMFILE: "; or fs.inotify.max_user_instances is reached",
     }
     return OSError(code, os.strerror(code) + hint.get(code, ""), path)
