@@ -382,3 +382,25 @@ async def test_e2_nothing_starts_on_what_is_to_restart_for_an_optional_input(
         assert engine.report().manifolds["d"].starts == 2
 
     await in_engine(engine, body)
+
+
+async def test_e15_explain_goes_on_to_those_for_whom_one_that_has_ended_keeps_its_place(
+    autojump_clock: MockClock,
+) -> None:
+    """C uses b, which uses a; b fails while c takes its time, and a is to stop: it waits for c."""
+    fail = trio.Event()
+    ends: dict[str, float] = {}
+    engine = Engine()
+    engine.install("a", Manifold(lasting(ends, "a")))
+    engine.install("b", Manifold(failing_on(fail, OSError()), inputs=("a",)))
+    engine.install("c", Manifold(lasting(ends, "c", 1.0), inputs=("b",)))
+
+    async def body() -> None:
+        fail.set()
+        await engine.wait_state("b", "delayed")
+        engine.hold("a")
+        told = engine.explain("a")
+        assert told.text == "a stops (hold('a')) once c has ended"
+        assert told.root.manifold == "c"
+
+    await in_engine(engine, body)

@@ -121,7 +121,7 @@ def _started(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, F
 
 
 def _draining(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    users = [d for d in node.dependents() if d.run is not None and node in d.run.uses]
+    users = _holding_up(node)
     names = ", ".join(user.name for user in users)
     cause = None if node.run is None else node.run.cause
     if not users:  # asked for in the middle of a transition, by foreign code
@@ -172,6 +172,19 @@ _TELL: dict[State, Callable[[Node, float, bool], _Link]] = {
     State.HELD: _held,
     State.STOPPED: _stopped,
 }
+
+
+def _holding_up(node: Node) -> list[Node]:
+    """Return those whose end `node` waits for: its users; of one that has ended before them, its."""
+    found: list[Node] = []
+    queue = [node]
+    for held in queue:
+        for other in held.dependents():
+            if other.run is not None and other.run.stuck is None and held in other.run.uses:
+                found.append(other)
+            elif other not in queue and any(held in run.uses for run in other.owed):
+                queue.append(other)
+    return found
 
 
 def _telling(nodes: list[Node]) -> Node | None:
