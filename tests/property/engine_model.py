@@ -23,6 +23,8 @@ passes.
 
 - after a second interrupt all is cancelled at once: runs are *draining* or *stopping*, in no order;
 - `started()` after the wish to stop: whether the soft phase applies then, no rule says;
+- a verb that foreign code calls while the engine deals with the failure of one makes the end of
+  that one wanted (no delay) if it is reached by the verb first, else not;
 - a health time that ends between the fall of a run and its end counts or does not.
 """
 
@@ -133,6 +135,7 @@ class Run:
     had_helpers: bool = False
     stuck: bool = False
     ended: bool = False
+    in_passing: bool = False  # stopped by foreign code, while it was ending by itself
     unwell: float | None = None  # when its health was over
     leaves: list[str] = field(default_factory=list[str])
     filtered: tuple[str, ...] | None = None
@@ -164,6 +167,7 @@ class Man:
     delay_began: float = 0.0
     delay: tuple[float, ...] = ()  # when it may be over
     jitter: float = 0.0
+    other_way: tuple[frozenset[int], list[float]] | None = None  # if its end was wanted after all
     starts: int = 0
     ends: list[str] = field(default_factory=list[str])
 
@@ -204,6 +208,7 @@ class Model:
         self.is_closing = False
         self.hard: float | None = None  # how long a soft phase may last
         self.panic = False
+        self.hooked = False
         self.cancelled_outside = False
         self.must_feel_outside = False  # which it does at its next step
         self.fatal: list[str] = []
@@ -250,6 +255,7 @@ class Model:
         if entry.time < self.now:
             raise Wrong(f"time ran backwards: {entry}")
         self.now = entry.time
+        self.hooked = entry.hooked
         getattr(self, f"_on_{entry.what}")(entry)
         self._settle()
 
@@ -374,6 +380,7 @@ class Model:
     # -- what a worker did -------------------------------------------------------------------------
 
     def _on_begin(self, entry: Entry) -> None:
+        self._go_other_way(entry.name)
         run = self._seen(entry, lambda r: not r.called and r.state == "starting")
         run.number = entry.run
         for name, number in entry.data.items():
@@ -474,23 +481,44 @@ class Model:
         users = ", ".join(f"{r.name}#{r.number}" for r in used)
         return f"{name} is {man.state}, used by {users or 'nobody'}: {man.run}"
 
+    def _go_other_way(self, name: str) -> None:
+        """What was seen of `name` shows that its end counts as wanted, if that was open."""
+        man = self.mans.get(name)
+        if man is not None and man.run is None and man.other_way and man.rest != "held":
+            man.failures, man.times = man.other_way
+            man.other_way = None
+            man.rest = "waiting"
+            self._settle()
+
     # -- rest --------------------------------------------------------------------------------------
 
     def _on_look(self, entry: Entry) -> None:
         """Somebody has looked at the states, in the middle of things."""
+        self._decide(entry.data)
         if self.states() != entry.data and not self.panic:
             self._catch_up()
             if self.states() != entry.data:
                 raise Wrong(f"{entry}: should be {self.states()}")
 
     def _on_quiet(self, entry: Entry) -> None:
-        """All tasks are blocked; `data` are the delays, and the runs that shield themselves."""
+        """All tasks are blocked.
+
+        The data are the delays, the runs that shield themselves, and, only to choose where there
+        are two ways, the states.
+        """
         self._catch_up()
+        self._decide(entry.data["states"])
         for man in self.mans.values():
             if man.rest == "delayed" and man.run is None:
                 self._check_delay(man, entry.data["delays"].get(man.name))
             if man.run is not None:
                 self._check_quiet(man.run, entry.data["shielded"])
+
+    def _decide(self, states: Mapping[str, str]) -> None:
+        for name, man in self.mans.items():
+            if man.other_way and man.state != states.get(name):
+                self._go_other_way(name)
+            man.other_way = None
 
     def _check_delay(self, man: Man, left: float | None) -> None:
         if left is None:
@@ -598,6 +626,7 @@ class Model:
             if other and other.run and other.run.state == "started":
                 uses[name] = other.run
         man.run = Run(man.name, man.spec, self.now, uses)
+        man.other_way = None
         man.starts += 1
         self.runs.append(man.run)
 
@@ -626,6 +655,8 @@ class Model:
                 self._changed(run.name)
         elif also_fallen:
             run.planned = True
+        elif self.hooked and run.fell == self.now:
+            run.in_passing = True
 
     def _go_down(self, run: Run) -> None:
         """Nobody uses it any more."""
@@ -701,6 +732,7 @@ class Model:
         elif run.planned:
             man.rest = "waiting"
         else:
+            man.other_way = (man.failures, [*man.times]) if run.in_passing else None
             leaves = run.leaves if run.filtered is None else run.filtered
             self._rest_after(man, run, kind, list(leaves))
 
