@@ -50,6 +50,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
+from typing import Self
 
 import coverage
 import pytest
@@ -89,7 +90,7 @@ TESTS = {
 # A mutant may take so many seconds, and so many times as long as its tests took unmutated.
 LEAST_SECONDS = 12.0
 TIMES = 5.0
-MAX_MEMORY = 1 << 30
+MAX_MEMORY = 768 << 20
 
 
 # -- one process per mutant -----------------------------------------------------------------------
@@ -171,24 +172,23 @@ class _Server:
         live = _functions(self._copy / "trioworker" / f"{self._module}.py")
         gc.collect()
         gc.freeze()  # the processes share what they do not touch
-        raced = Race(self._module, measured, self._workers)
         tree, found = _found(self._copy, self._module, self._only)
         items = {item.nodeid: item for item in session.items}
-        for mutation in found:
-            if mutation.function is not None:
-                functions = live[mutation.function]
+        with Race(self._module, measured, self._workers) as race:
+            for mutation in found:
+                if mutation.function is not None:
+                    functions = live[mutation.function]
 
-                def work(
-                    chosen: list[str],
-                    mutation: Mutation = mutation,
-                    functions: list[FunctionType] = functions,
-                ) -> int:
-                    _put_in_place(self._copy, self._module, tree, mutation, functions)
-                    return _run_items(session, [items[test] for test in chosen])
+                    def work(
+                        chosen: list[str],
+                        mutation: Mutation = mutation,
+                        functions: list[FunctionType] = functions,
+                    ) -> int:
+                        _put_in_place(self._copy, self._module, tree, mutation, functions)
+                        return _run_items(session, [items[test] for test in chosen])
 
-                raced.enter(mutation, work)
-        raced.finish()
-        (self._copy / "raced.pickle").write_bytes(pickle.dumps((raced.survivors, raced.late)))
+                    race.enter(mutation, work)
+        (self._copy / "raced.pickle").write_bytes(pickle.dumps((race.survivors, race.late)))
         return True
 
 
@@ -230,7 +230,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _run_items(session: pytest.Session, items: list[pytest.Item]) -> int:
     for item, following in zip_longest(items, items[1:]):
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        except BaseException:  # noqa: BLE001 - a KeyboardInterrupt, out of memory, or pytest's own
+            traceback.print_exc()
+            return 2
         if session.testsfailed:
             return 1
     return 0
@@ -252,8 +256,6 @@ def _forked(work: Callable[[], int]) -> int:
         code = work()
     except MemoryError:
         code = 3  # as pytest says it
-    except KeyboardInterrupt:
-        code = 2  # likewise
     except BaseException:
         traceback.print_exc()
         raise
@@ -341,10 +343,15 @@ class Race:
         pid = _forked(lambda: _limited(work, chosen))
         self._running[pid] = mutation.text, time.monotonic() + limit
 
-    def finish(self) -> None:
-        """Wait for the last."""
-        while self._running:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        """Wait for the last; if something went wrong here, end them."""
+        while self._running and exc is None:
             self._look()
+        for pid in self._running:
+            _put_down(pid)
 
     def _look(self) -> None:
         for pid, (text, deadline) in list(self._running.items()):
@@ -415,18 +422,17 @@ def tried(copy: Path, module: str, workers: int, only: str) -> Outcome:
     file = copy / "trioworker" / f"{module}.py"
     fullname = f"trioworker.{module}".replace("/", ".")
     tree, found = _found(copy, module, only)
-    race = Race(module, measured, workers)
-    for mutation in found:
-        if mutation.function is None:
+    with Race(module, measured, workers) as race:
+        for mutation in found:
+            if mutation.function is None:
 
-            def work(chosen: list[str], mutation: Mutation = mutation) -> int:
-                mutation.apply()
-                sys.meta_path.insert(0, _Finder(fullname, file, tree))
-                files = sorted({test.partition("::")[0] for test in chosen})
-                return _pytest(files, _Chosen(measured.seconds, set(chosen)))
+                def work(chosen: list[str], mutation: Mutation = mutation) -> int:
+                    mutation.apply()
+                    sys.meta_path.insert(0, _Finder(fullname, file, tree))
+                    files = sorted({test.partition("::")[0] for test in chosen})
+                    return _pytest(files, _Chosen(measured.seconds, set(chosen)))
 
-            race.enter(mutation, work)
-    race.finish()
+                race.enter(mutation, work)
     alive = {*survived, *race.survivors}
     survivors = [mutation for mutation in found if mutation.text in alive]
     seconds = time.perf_counter() - began
