@@ -6,7 +6,8 @@ program does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import final
 
@@ -14,7 +15,7 @@ import attrs
 import trio
 
 from trioworker import Getter, Manifold, Tomb
-from trioworker.backends.sqlite import Database, open_database
+from trioworker.backends.sqlite import Database, DatabaseGone, Transaction, open_database
 
 from .faults import breakable, itself
 from .folder import Folder
@@ -47,7 +48,7 @@ class Store:
     """What `db` offers: the few things that the others do with the database.
 
     A call while the database is being closed is interrupted with `trioworker.Dying`, and rolled
-    back.
+    back. When the database's file was deleted meanwhile, that ends `db`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -56,13 +57,13 @@ class Store:
 
     async def create(self) -> None:
         """Make the tables that are not there yet."""
-        async with self._database.transaction() as transaction:
+        async with self._transaction() as transaction:
             await transaction.execute(SCHEMA)
 
     async def add_file(self, sha256: str, name: str, rows: Rows) -> bool:
         """Store a file's rows and its hash, both or neither; return False if they are there."""
         with self.tomb.while_alive():
-            async with self._database.transaction() as transaction:
+            async with self._transaction() as transaction:
                 known = "SELECT 1 FROM files WHERE sha256 = ?"
                 if await transaction.execute(known, (sha256,)):
                     return False
@@ -79,7 +80,7 @@ class Store:
     async def add_sample(self) -> tuple[int, int]:
         """Store how many files and lines there are; return both."""
         with self.tomb.while_alive():
-            async with self._database.transaction() as transaction:
+            async with self._transaction() as transaction:
                 [row] = await transaction.execute(
                     "INSERT INTO samples (files, lines) "
                     "SELECT count(*), coalesce(sum(lines), 0) FROM files RETURNING files, lines"
@@ -90,13 +91,22 @@ class Store:
     async def prune_samples(self, keep: int) -> int:
         """Delete all samples but the latest `keep`; return how many that were."""
         with self.tomb.while_alive():
-            async with self._database.transaction() as transaction:
+            async with self._transaction() as transaction:
                 pruned = await transaction.execute(
                     "DELETE FROM samples WHERE id NOT IN "
                     "(SELECT id FROM samples ORDER BY id DESC LIMIT ?) RETURNING id",
                     (keep,),
                 )
             return len(pruned)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncGenerator[Transaction]:
+        try:
+            async with self._database.transaction() as transaction:
+                yield transaction
+        except DatabaseGone as exc:
+            self.tomb.kill(exc)
+            raise
 
 
 @final

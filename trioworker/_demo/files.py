@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import trio
 
-from .folder import Folder, is_file, sha256_of
+from .folder import Folder, about, is_file, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,31 +64,47 @@ def content(seed: int, run: int, number: int) -> bytes:
 
 @final
 class Manifest:
-    """What was dropped so far: a file of JSON lines, only ever added to."""
+    """What was dropped so far: a file of JSON lines, only ever added to.
+
+    Attributes:
+        path: where it is.
+    """
 
     def __init__(self, folder: Folder) -> None:
-        self._path = folder.root / "manifest.jsonl"
+        self.path = folder.root / "manifest.jsonl"
 
     def read(self) -> list[Dropped]:
-        """Return all of it, oldest first."""
-        if not self._path.exists():
+        """Return all of it, oldest first.
+
+        Raises:
+            ForeignManifest: somebody else has written in it.
+        """
+        if not self.path.exists():
             return []
-        return list(_read(self._path.read_bytes()))
+        return list(_read(self.path))
 
     def add(self, dropped: Dropped) -> None:
         """Add a line. Once this returns, not even ``kill -9`` takes it back."""
         line = json.dumps(attrs.asdict(dropped)).encode()
-        with self._path.open("ab", buffering=0) as file:
+        # Buffered, because a bare write may write a part, on a full disk, and not say so.
+        with about(self.path), self.path.open("ab") as file:
             file.write(b"\n" + line)  # the newline first: what a torn line leaves stays its own
 
 
-def _read(data: bytes) -> Iterator[Dropped]:
-    for line in data.split(b"\n"):
+class ForeignManifest(Exception):
+    """There is a line in the manifest that the demo has not written; the message says which."""
+
+
+def _read(path: Path) -> Iterator[Dropped]:
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
-            fields: dict[str, Any] = json.loads(line)
+            fields: Any = json.loads(line)
         except ValueError:
             continue  # empty, or torn: then its file was never written
-        yield Dropped(**fields)
+        try:
+            yield Dropped(**fields)
+        except TypeError:
+            raise ForeignManifest(f"line {number}: the demo has not written that") from None
 
 
 @final
@@ -128,10 +144,14 @@ class Dropper:
     def _write(self, dropped: Dropped) -> None:
         """Write it where it is to be: whole when it is closed."""
         self._folder.inbox.mkdir(exist_ok=True)
-        (self._folder.inbox / dropped.name).write_bytes(dropped.data)
+        path: Path = self._folder.inbox / dropped.name
+        with about(path):
+            path.write_bytes(dropped.data)
 
     def _rename_into_place(self, dropped: Dropped) -> None:
         """Write it elsewhere, and rename it: whole whenever it is seen."""
+        self._folder.inbox.mkdir(exist_ok=True)
         draft: Path = self._folder.spool / dropped.name
-        draft.write_bytes(dropped.data)
+        with about(draft):
+            draft.write_bytes(dropped.data)
         draft.replace(self._folder.inbox / dropped.name)

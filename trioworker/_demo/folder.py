@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
 
 from trioworker.backends.inotify import is_being_written
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 @final
@@ -97,13 +101,33 @@ class Folder:
     def reject(self, path: Path, sha256: str, reason: str) -> Path:
         """Move a claimed file to ``bad/``, having put `reason` beside where it will be."""
         target = free_name(self.bad, path.name, sha256)
-        reason_of(target).write_text(f"{reason}\n", encoding="utf-8")
+        with about(reason_of(target)):
+            reason_of(target).write_text(f"{reason}\n", encoding="utf-8")
         return path.replace(target)
 
 
+@contextmanager
+def about(path: Path) -> Generator[None]:
+    """Let every error of the block name `path`: one from writing, on a full disk, does not."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.filename is None:
+            exc.filename = str(path)
+        raise
+
+
 def names_in(directory: Path) -> list[str]:
-    """Return the names of all that is in `directory`."""
-    return [path.name for path in directory.iterdir()]
+    """Return the names of all that is in `directory`; none if it is not there."""
+    return [path.name for path in paths_in(directory)]
+
+
+def paths_in(directory: Path) -> list[Path]:
+    """Return the paths of all that is in `directory`, sorted; none if it is not there."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def is_file(path: Path) -> bool:

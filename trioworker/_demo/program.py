@@ -7,6 +7,10 @@ decides about nothing but the number of starts.
 
 Nothing is assumed in the end. The files are counted (`verdict.py`), and every error that ended a
 run is held against what was injected (`Ledger`).
+
+What the demo itself needs may fail as well: the disk is full, its directory is taken away, nobody
+reads its output. That is told like everything else that is not as it should be, in a line that
+names the file and the cause; what can still be done, stopping and counting, is done.
 """
 
 from __future__ import annotations
@@ -20,8 +24,9 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -35,10 +40,10 @@ from trioworker.dependency import State
 
 from .chaos import VICTIMS
 from .faults import InjectedFault
-from .files import Dropper
+from .files import Dropper, ForeignManifest, Manifest
 from .folder import Folder, names_in
 from .graphs import GRAPHS, GraphFailed, Trial, graph_of
-from .verdict import judge
+from .verdict import CannotJudge, judge
 
 if TYPE_CHECKING:
     from trioworker.dependency import EngineReport
@@ -117,11 +122,7 @@ def run(settings: Settings, display: Display) -> int:
 
 async def _until_signalled(settings: Settings, folder: Folder, display: Display) -> int:
     status = 0
-    try:
-        async with open_database(folder.database):
-            pass
-    except Exception as exc:
-        raise CannotRun(f"{folder.database}: {exc}") from exc
+    await _check(folder)
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
         nonlocal status
@@ -133,11 +134,45 @@ async def _until_signalled(settings: Settings, folder: Folder, display: Display)
                 status = 128 + number
                 nursery.cancel_scope.cancel(reason=signal.Signals(number).name)
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(listen)
-        status = await _run(settings, folder, display)
-        nursery.cancel_scope.cancel()
-    return status
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listen)
+            status = await _run(settings, folder, display)
+            nursery.cancel_scope.cancel()
+    except* OSError as group:
+        [broken, *_] = leaves(group)
+    else:
+        return status
+    if isinstance(broken, BrokenPipeError):
+        raise broken  # the command line knows how to end quietly
+    print(f"trioworker demo: {told(broken)}", file=sys.stderr)
+    return 1
+
+
+async def _check(folder: Folder) -> None:
+    """Look at what an earlier run has left, before anything begins.
+
+    Raises:
+        CannotRun: it cannot be continued from.
+    """
+    manifest = Manifest(folder)
+    try:
+        manifest.read()
+    except (OSError, ForeignManifest) as exc:
+        raise CannotRun(f"{manifest.path}: {getattr(exc, 'strerror', None) or exc}") from exc
+    try:
+        async with open_database(folder.database) as database:
+            [(found,)] = await database.query("PRAGMA quick_check(1)")
+            damage = "" if found == "ok" else " ".join(found.split())
+    except Exception as exc:
+        if "malformed" not in str(exc):  # what SQLite calls it
+            raise CannotRun(f"{folder.database}: {exc}") from exc
+        damage = str(exc)
+    if damage:
+        raise CannotRun(
+            f"{folder.database}: is damaged: {damage}. "
+            "Remove it, and move what is in done/ back to inbox/: then all is stored again."
+        )
 
 
 async def _run(settings: Settings, folder: Folder, display: Display) -> int:
@@ -155,6 +190,8 @@ async def _run(settings: Settings, folder: Folder, display: Display) -> int:
         print(f"FAILED: {problem}")
     if problems and settings.directory is None:
         print(f"to look closer: trioworker demo --seed {settings.seed} --dir DIRECTORY")
+    elif problems:
+        print(f"to go on, once what is named is mended: trioworker demo --dir {settings.directory}")
     return 1 if problems else 0
 
 
@@ -212,19 +249,31 @@ class Program:
         seconds = 0.0
         async with display(self._engine) as show, trio.open_nursery() as nursery:
             nursery.start_soon(self._supervise, nursery.cancel_scope)
-            chaos = await self._drop(dropper, show)
-            await self._settle(show, chaos)
+            try:
+                chaos = await self._drop(dropper, show)
+                await self._settle(show, chaos)
+            except OSError as exc:
+                self._problems.append(told(exc))
             seconds = await self._stop(show)
         report = self._engine.report()
-        starts = sum(one.starts for one in report.manifolds.values()) + 1  # and chaos
-        restarts = starts - len(report.manifolds) - 1
-        verdict = await judge(self._folder)
+        started = [one.starts for one in report.manifolds.values() if one.name != "chaos"]
+        starts = sum(started) + 1  # and chaos
+        restarts = starts - len(started) - 1
         how = f"clean stop in {seconds:.1f} s" if not self._problems else "no clean stop"
         self._problems += self._unaccounted(report)
-        self._problems += verdict.problems
+        verdict = await self._judged()
         print(self._ledger)
         print(f"{verdict}; {starts} starts, {restarts} restarts; {how}", flush=True)
         return self._problems
+
+    async def _judged(self) -> str:
+        try:
+            verdict = await judge(self._folder)
+        except (CannotJudge, OSError) as exc:
+            self._problems.append(told(exc))
+            return "nothing could be counted"
+        self._problems += verdict.problems
+        return str(verdict)
 
     async def _supervise(self, phases: trio.CancelScope) -> None:
         try:
@@ -287,7 +336,9 @@ class Program:
     def _unaccounted(self, report: EngineReport) -> Iterator[str]:
         """Yield what went wrong beside the files."""
         yield from self._logs.problems
-        yield from self._ledger.unaccounted
+        # Some errors come again with every attempt, until somebody does something about them.
+        for what, count in Counter(self._ledger.unaccounted).items():
+            yield what if count == 1 else f"{what} ({count} times)"
         for name, one in report.manifolds.items():
             if one.stuck is not None:
                 yield f"{name} is stuck at {' / '.join(one.stuck)}"
@@ -321,14 +372,15 @@ class Ledger:
         return attrs.evolve(manifold, filter=seen)
 
     def _enter(self, name: str, exc: BaseException) -> None:
-        found = list(_leaves(exc))
+        found = list(leaves(exc))
         self._injected += any(isinstance(leaf, InjectedFault) for leaf in found)
         for leaf in found:
             if isinstance(leaf, StartTimeout):
                 # Nobody made it hang: the machine was busy. It was tried again, and that is all.
                 self._slow.append(name)
             elif not isinstance(leaf, _ACCOUNTED):
-                self.unaccounted.append(f"{name}: {type(leaf).__name__}: {leaf}")
+                notes = "".join(f"; {note}" for note in getattr(leaf, "__notes__", ()))
+                self.unaccounted.append(f"{name}: {type(leaf).__name__}: {leaf}{notes}")
 
     def __str__(self) -> str:
         slow = f", {len(self._slow)} by a slow machine" if self._slow else ""
@@ -350,7 +402,7 @@ class Logs(logging.Handler):
 
     def __init__(self, folder: Folder) -> None:
         super().__init__(logging.INFO)
-        self._file = logging.FileHandler(folder.root / "demo.log", encoding="utf-8", delay=True)
+        self._file = _File(folder.root / "demo.log")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger = logging.getLogger("trioworker")
         self._before = (self._logger.level, self._logger.propagate)
@@ -369,15 +421,56 @@ class Logs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record."""
-        self._file.handle(record)
+        problem = self._file.keep(record)
+        if problem is not None and problem not in self.problems:
+            self.problems.append(problem)
         if record.levelno >= logging.ERROR and not str(record.msg).startswith('"%s" manifold %s'):
             self.problems.append(" ".join(record.getMessage().split()))
 
 
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
+@final
+class _File(logging.FileHandler):
+    """The log: when it cannot be written, that is told once, and is no reason to fail."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self._error: OSError | None = None
+
+    def keep(self, record: logging.LogRecord) -> str | None:
+        """Write a record; return the problem with it, if any."""
+        try:
+            self.handle(record)
+        except OSError as exc:  # it could not be opened
+            self._error = exc
+        error, self._error = self._error, None
+        return None if error is None else f"{self.baseFilename}: {error.strerror}"
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Note what has gone wrong while writing."""
+        error = sys.exception()
+        if isinstance(error, OSError):
+            self._error = error
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close it, as well as that goes."""
+        with suppress(OSError):
+            super().close()
+
+
+def told(exc: BaseException) -> str:
+    """Say which file it was about, and what was wrong."""
+    if isinstance(exc, OSError) and exc.strerror is not None:
+        return f"{exc.filename or 'standard output'}: {exc.strerror}"
+    return str(exc)
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group, or the one that it is."""
     if isinstance(exc, BaseExceptionGroup):
         for inner in exc.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield exc
 

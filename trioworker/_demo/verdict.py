@@ -16,7 +16,7 @@ from trioworker.backends.sqlite import open_database
 
 from .db import SCHEMA
 from .files import Dropped, Manifest
-from .folder import Folder, is_file, reason_of, sha256_of
+from .folder import Folder, is_file, paths_in, reason_of, sha256_of
 from .ingest import Malformed, parsed
 
 if TYPE_CHECKING:
@@ -48,12 +48,24 @@ class Verdict:
         )
 
 
+class CannotJudge(Exception):
+    """The database cannot be read; the message says why."""
+
+
 async def judge(folder: Folder) -> Verdict:
-    """Count what is in `folder`, while nobody works in it."""
-    async with open_database(folder.database) as database:
-        await database.query(SCHEMA)  # what failed early may not have made it
-        files = await database.query("SELECT sha256, lines FROM files")
-        rows = await database.query("SELECT sha256, line, body FROM rows ORDER BY sha256, line")
+    """Count what is in `folder`, while nobody works in it.
+
+    Raises:
+        CannotJudge: the database cannot be read.
+        OSError: a directory or a file cannot.
+    """
+    try:
+        async with open_database(folder.database) as database:
+            await database.query(SCHEMA)  # what failed early may not have made it
+            files = await database.query("SELECT sha256, lines FROM files")
+            rows = await database.query("SELECT sha256, line, body FROM rows ORDER BY sha256, line")
+    except Exception as exc:
+        raise CannotJudge(f"{folder.database}: {exc}") from exc
     stored: dict[str, list[tuple[int, str]]] = {sha256: [] for sha256, _ in files}
     for sha256, line, body in rows:
         stored.setdefault(sha256, []).append((line, body))
@@ -111,7 +123,7 @@ class Count:
             where = self._left.get(sha256) or self._bad.get(sha256)
             return "is nowhere" if where is None else f"is in {where.parent.name}/, not in done/"
         if sha256 not in self._lines:
-            return "is in done/, but not in the database"
+            return "is in done/, but not in the database; moved back to inbox/ it is stored again"
         try:
             rows = list(parsed(path.read_bytes()))
         except Malformed as exc:
@@ -162,6 +174,6 @@ class Count:
 
 def _by_hash(directory: Path) -> dict[str, Path]:
     """Return the files of `directory` by what is in them, without the reasons of others."""
-    paths = [path for path in sorted(directory.iterdir()) if is_file(path)]
+    paths = [path for path in paths_in(directory) if is_file(path)]
     reasons = {reason_of(path) for path in paths}
     return {sha256_of(path.read_bytes()): path for path in paths if path not in reasons}

@@ -13,6 +13,10 @@ What a cancellation does:
 - ``COMMIT`` is never interrupted, so what left the block of a transaction without error is stored,
   and what left it with one, ``Cancelled`` included, is not.
 
+A file that is deleted or replaced while it is open can still be written, and nobody would ever find
+what was. So each transaction looks, before it commits, whether the file is still the one that was
+opened; SQLite itself does not, under WAL.
+
 apsw would also look at Trio's deadlines by itself, and raise ``TooSlowError`` in place of the
 cancellation that is about to come. We tell it that there is none.
 """
@@ -34,6 +38,8 @@ except ImportError as _missing:
         'trioworker.backends.sqlite needs apsw: pip install "trioworker[sqlite]"'
     ) from _missing
 
+from .._errors import TrioworkerError
+
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
@@ -45,13 +51,17 @@ if TYPE_CHECKING:
     )
     from contextvars import ContextVar
 
-__all__ = ["Database", "Transaction", "open_database"]
+__all__ = ["Database", "DatabaseGone", "Transaction", "open_database"]
 
 T = TypeVar("T")
 Value = None | int | float | str | bytes
 Row = tuple[Any, ...]
 
 _BUSY_STEP = 0.01  # seconds between two attempts to get a lock that another connection has
+
+
+class DatabaseGone(TrioworkerError):
+    """The database's file was deleted or replaced while it was open: nothing more is stored."""
 
 
 @final
@@ -87,6 +97,7 @@ class Database:
     def __init__(self, connection: _Connection, path: str) -> None:
         self._connection: _Connection | None = connection
         self._path = path
+        self._file = _identity(path)
         self._lock = trio.Lock()
 
     async def query(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
@@ -100,6 +111,9 @@ class Database:
 
         The lock for writing is held from the beginning. Within the block, use what it gives and
         not the database: a second transaction in the same task is a ``RuntimeError``.
+
+        Raises:
+            DatabaseGone: at the end; its file was deleted or replaced. It was rolled back.
         """
         async with self._lock:
             connection = self.connection()
@@ -108,6 +122,8 @@ class Database:
                 await connection.run(lambda db: db.execute("BEGIN IMMEDIATE"))
                 yield transaction
                 await trio.lowlevel.checkpoint_if_cancelled()  # the last moment to give up
+                if _identity(self._path) != self._file:
+                    raise DatabaseGone(f"{self._path} was deleted or replaced while it was open")
                 with trio.CancelScope(shield=True):
                     await connection.run(lambda db: db.execute("COMMIT"))
             except BaseException:
@@ -212,6 +228,15 @@ async def _set_up(connection: _Connection, path: str, busy_timeout: float) -> No
     except apsw.Error as exc:
         exc.add_note(f"database: {path}")
         raise
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from another in its place; ``None`` if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path would be made for each transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _fetched(db: apsw.Connection, sql: str, values: Sequence[Value]) -> list[Row]:
