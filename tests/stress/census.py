@@ -7,9 +7,7 @@ tuple of texts is not tracked. So a census has three figures:
 - how many bytes all objects of a type take by themselves, their room for elements included;
 - how many blocks the interpreter has handed out, whatever is in them.
 
-What may grow is told by the caller, by type, and is a number of objects. Sizes get a slack of one
-pointer-sized word for each object allowed and of `SLACK` for each type, because containers grow in
-steps.
+Containers grow in steps, so sizes get a slack.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SLACK = 64 * 1024
+SLACK = 80 * 1024
 """Bytes that the objects of a type may take more, together, without anything having leaked."""
 
 
@@ -45,11 +43,9 @@ class Census:
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         for one in gc.get_objects():
-            kind = type(one)
-            name = f"{kind.__module__}.{kind.__qualname__}"
+            name = _kind_of(one)
             counts[name] += 1
             sizes[name] += sys.getsizeof(one)
-        del one
         return cls(counts, sizes, sys.getallocatedblocks())
 
     def of_package(self, package: str) -> dict[str, int]:
@@ -57,31 +53,28 @@ class Census:
         return {kind: n for kind, n in self.counts.items() if kind.startswith(f"{package}.")}
 
 
-def growth(
-    before: Census, after: Census, *, allowed: Mapping[str, int], otherwise: int, blocks: int
-) -> list[str]:
+def growth(before: Census, after: Census, *, objects: int, blocks: int) -> list[str]:
     """Say what has grown, worst first.
 
     Args:
         before: the earlier census.
         after: the later one.
-        allowed: by type, how many objects more there may be.
-        otherwise: the same for every other type.
+        objects: how many objects more of a type there may be.
         blocks: how many blocks more there may be.
     """
     found: list[tuple[int, str]] = []
     for kind, count in after.counts.items():
         more = count - before.counts.get(kind, 0)
-        limit = allowed.get(kind, otherwise)
-        if more > limit:
+        if more > objects:
             found.append((more, f"{more} more {kind}, of which {count} are there"))
-        bytes_more = after.sizes[kind] - before.sizes.get(kind, 0)
-        if bytes_more > SLACK + limit * _LARGEST:
-            found.append((bytes_more, f"{bytes_more} bytes more in {count} {kind}"))
+        size = after.sizes[kind] - before.sizes.get(kind, 0)
+        if size > SLACK:
+            found.append((size, f"{size} bytes more in {count} {kind}"))
     if (more := after.blocks - before.blocks) > blocks:
         found.append((more, f"{more} more blocks of memory, of which {after.blocks} are there"))
     return [told for _, told in sorted(found, reverse=True)]
 
 
-_LARGEST = 256
-"""Bytes that an object which is allowed may take."""
+def _kind_of(one: object) -> str:
+    kind = type(one)
+    return f"{kind.__module__}.{kind.__qualname__}"
