@@ -1,4 +1,4 @@
-"""How far trioworker is from raw Trio: one file per question, each with its floor beside it.
+"""How far trioworker is from raw Trio, and others: one file per question, its floor beside it.
 
 ``python -m benchmarks --help``, and `README.md` for how to read the numbers.
 """

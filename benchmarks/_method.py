@@ -1,69 +1,84 @@
 """How everything here is measured, so that each question is only its two trials.
 
-A **trial** does some work once, in a `trio.run()` of its own, and returns what it cost: a number
-for each thing it measured. A `Question` has two, ours and the floor's. They run in turn in one
-process, in changing order, after one round that does not count; and each round gives one ratio, of
-two neighbours in time. What slows the machine for a while then slows both sides of a pair, and the
-median of the ratios moves less than either side's times do. Load that comes and goes faster than a
-round still disturbs it, which is what the printed minimum and maximum are for.
+A **trial** does some work once and returns what it cost: a number for each thing that it measured.
+A `Question` has two, ours and the floor's. They run in turn in one process, in changing order,
+after one round that does not count; and each round gives one ratio, of two neighbours in time. What
+slows the machine for a while then slows both sides of a pair, and the median of the ratios moves
+less than either side's times do. Load that comes and goes faster than a round still disturbs it,
+which is what the printed minimum and maximum are for.
 
 The garbage collector is left as Python sets it, because that is how programs run; what it would
 collect of an earlier trial is collected before the next, and before each phase of a trial.
+
+Nothing here needs more than Python itself: peers are measured by this file too, in environments of
+their own.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import platform
+import math
 import statistics
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from time import perf_counter
-from typing import Any, Literal
-
-import attrs
-import trio
-
-import trioworker
-from trioworker.dependency import EngineConfig
+import subprocess
+import sys
+import tracemalloc
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from time import perf_counter, process_time
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 Trial = Callable[[int], Mapping[str, float]]
 """``trial(n) -> {what: cost}``: do the work with `n` workers; the costs are in the unit asked for,
 per worker."""
 
-NO_DELAYS = EngineConfig(
-    restart=trioworker.RestartPolicy(error_delay=0, jitter=0, bounce_delay=1e-9)
-)
-"""Restarts at once, on our side as on the floor's."""
+Pairs = Sequence[tuple[float, float]]
+"""What each round cost us and the floor."""
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Bar:
     """What a median must not exceed."""
 
     limit: float
     of: Literal["ratio", "difference"] = "ratio"
     """Whether it is about ours / floor or about ours - floor."""
-    at: int | None = None
-    """The size it holds at; ``None`` for every size."""
+    at: tuple[int, ...] = ()
+    """The sizes it holds at; empty for every size."""
+
+    def holds_at(self, n: int) -> bool:
+        """Whether it is about size `n`."""
+        return not self.at or n in self.at
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
-    """The same work done by us and by raw Trio."""
+    """The same work done by us and by raw Trio.
+
+    The name is that of its file, and after a comma what distinguishes it from others there.
+    """
 
     name: str
     ours: Trial
     floor: Trial
     sizes: tuple[int, ...]
-    bars: Mapping[str, Bar]
+    bars: Mapping[str, Bar] = field(default_factory=dict[str, Bar])
     """By what the trials measure; what has no bar is measured all the same."""
     unit: str = "us"
-    runs: int | None = None
-    """How many rounds at least; ``None`` for the default."""
+    against: str = "raw Trio"
+    """What the floor is, in a few words."""
+    rounds: int = 0
+    """How many rounds at least, if more than the default."""
+    is_fixed: bool = False
+    """Whether there is one size only, which cannot be made smaller for a quick look."""
+
+    @property
+    def peers_at(self) -> int:
+        """The size at which peers are asked the same."""
+        return 1000 if 1000 in self.sizes else self.sizes[0]
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Spread:
     """Several measurements of one thing."""
 
@@ -78,24 +93,51 @@ class Spread:
         return cls(statistics.median(known), known[0], known[-1])
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The answer to one question at one size."""
 
     question: str
+    what: str
     n: int
     unit: str
-    runs: int
-    ours: Spread
-    floor: Spread
-    ratio: Spread
-    difference: Spread
+    against: str
+    pairs: Pairs
     bar: Bar | None
+
+    @property
+    def title(self) -> str:
+        """The question, and what of it this is about."""
+        return f"{self.question}: {self.what}"
+
+    @property
+    def ours(self) -> Spread:
+        """What it cost us."""
+        return Spread.of(ours for ours, _ in self.pairs)
+
+    @property
+    def floor(self) -> Spread:
+        """What it cost the floor."""
+        return Spread.of(floor for _, floor in self.pairs)
+
+    @property
+    def ratio(self) -> Spread | None:
+        """Ours / floor, pair by pair; there is none to a floor that costs nothing."""
+        if not all(floor for _, floor in self.pairs):
+            return None
+        return Spread.of(ours / floor for ours, floor in self.pairs)
+
+    @property
+    def difference(self) -> Spread:
+        """Ours - floor, pair by pair."""
+        return Spread.of(ours - floor for ours, floor in self.pairs)
 
     @property
     def value(self) -> float:
         """What the bar is about."""
-        return (self.difference if self.bar and self.bar.of == "difference" else self.ratio).median
+        if self.ratio is None or (self.bar and self.bar.of == "difference"):
+            return self.difference.median
+        return self.ratio.median
 
     @property
     def passed(self) -> bool:
@@ -104,69 +146,176 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return it as it goes into the JSON."""
-        bar = None
-        if self.bar is not None:
-            bar = {
-                "of": self.bar.of,
-                "limit": self.bar.limit,
-                "value": self.value,
-                "passed": self.passed,
-            }
-        data = attrs.asdict(self, filter=lambda field, _: field.name != "bar")
-        return {**data, "bar": bar, "peers": {}}
+        bar = self.bar and {
+            "of": self.bar.of,
+            "limit": self.bar.limit,
+            "value": self.value,
+            "passed": self.passed,
+        }
+        return {
+            "question": self.question,
+            "what": self.what,
+            "n": self.n,
+            "unit": self.unit,
+            "against": self.against,
+            "ours": asdict(self.ours),
+            "floor": asdict(self.floor),
+            "ratio": self.ratio and asdict(self.ratio),
+            "difference": asdict(self.difference),
+            "pairs": [[float(f"{cost:.5g}") for cost in pair] for pair in self.pairs],
+            "bar": bar,
+        }
 
 
-def answers(question: Question, n: int, runs: int) -> Iterator[Result]:
-    """Ask `question` at size `n`, in `runs` rounds; one result for each thing that it measures."""
+def answers(question: Question, n: int, rounds: int) -> Iterator[Result]:
+    """Ask `question` at size `n`, in `rounds` rounds; one result for each thing it measures."""
     question.ours(n)
     question.floor(n)
     ours: list[Mapping[str, float]] = []
     floor: list[Mapping[str, float]] = []
-    for number in range(runs):
+    for number in range(rounds):
         sides = [(question.ours, ours), (question.floor, floor)]
         for trial, costs in sides if number % 2 else reversed(sides):
             gc.collect()
             costs.append(trial(n))
     for what in ours[0]:
-        pairs = [(a[what], b[what]) for a, b in zip(ours, floor, strict=True)]
         bar = question.bars.get(what)
         yield Result(
-            question=f"{question.name}: {what}",
+            question=question.name,
+            what=what,
             n=n,
             unit=question.unit,
-            runs=runs,
-            ours=Spread.of(a for a, _ in pairs),
-            floor=Spread.of(b for _, b in pairs),
-            ratio=Spread.of(a / b for a, b in pairs),
-            difference=Spread.of(a - b for a, b in pairs),
-            bar=bar if bar is not None and bar.at in (None, n) else None,
+            against=question.against,
+            pairs=[(a[what], b[what]) for a, b in zip(ours, floor, strict=True)],
+            bar=bar if bar is not None and bar.holds_at(n) else None,
         )
 
 
-def in_trio(async_fn: Callable[..., Awaitable[Mapping[str, float]]], *args: object) -> Trial:
-    """Make a trial of ``async_fn(n, *args)``, each time in a ``trio.run()`` of its own."""
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How the cost per worker grows with their number n: as n to the power of the exponent.
 
-    def trial(n: int) -> Mapping[str, float]:
-        return trio.run(async_fn, n, *args)
+    0 is flat: twice as many cost twice as much.
+    """
 
-    return trial
+    title: str
+    sizes: tuple[int, ...]
+    ours: Spread
+    floor: Spread
+    beyond: Spread
+    """Ours - floor, round by round: what remains if the floor's own growth is taken away."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as it goes into the JSON."""
+        return {**asdict(self), "sizes": list(self.sizes)}
+
+
+def growths(results: Iterable[Result]) -> list[Growth]:
+    """Fit an exponent to whatever was asked of three sizes or more, round by round."""
+    asked: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.unit == "us":
+            asked[result.title].append(result)
+    found: list[Growth] = []
+    for title, sized in asked.items():
+        sizes = tuple(result.n for result in sized)
+        if len(set(sizes)) < 3:
+            continue
+        rounds = list(zip(*(result.pairs for result in sized), strict=False))
+        fits = [
+            (exponent(sizes, [a for a, _ in costs]), exponent(sizes, [b for _, b in costs]))
+            for costs in rounds
+        ]
+        found.append(
+            Growth(
+                title=title,
+                sizes=sizes,
+                ours=Spread.of(a for a, _ in fits),
+                floor=Spread.of(b for _, b in fits),
+                beyond=Spread.of(a - b for a, b in fits),
+            )
+        )
+    return found
+
+
+def exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
+    """Return the k of cost = c * n ** k that fits best: a straight line through the logarithms."""
+    logs = [math.log(n) for n in sizes]
+    return statistics.linear_regression(logs, [math.log(cost) for cost in costs]).slope
 
 
 class Stopwatch:
-    """Real time per worker, in microseconds. Making one, or `again()`, starts it."""
+    """Real time per worker, in microseconds. Making one starts it.
+
+    What the phase before has left behind is collected first.
+    """
+
+    all_real: ClassVar[float] = 0.0
+    all_busy: ClassVar[float] = 0.0
+    """The seconds of all of them together, and those that the processor worked for us in them.
+
+    Nothing here waits for the world: what is missing went to other programs."""
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self.again()
-
-    def again(self) -> None:
-        """Start once more, with what the phase before left behind collected."""
         gc.collect()
+        self._busy = process_time()
         self._began = perf_counter()
 
     def read(self) -> float:
         """Return the microseconds per worker since the start."""
-        return (perf_counter() - self._began) / self._n * 1e6
+        real = perf_counter() - self._began
+        Stopwatch.all_real += real
+        Stopwatch.all_busy += process_time() - self._busy
+        return real / self._n * 1e6
+
+    @classmethod
+    def undisturbed(cls) -> float | None:
+        """Return what part of the time measured so far was ours; ``None`` if there is none."""
+        return min(1.0, cls.all_busy / cls.all_real) if cls.all_real else None
+
+
+class Scales:
+    """What Python has allocated inside a ``with``, in KiB per worker."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._before = 0
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        tracemalloc.start()
+        self._before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        tracemalloc.stop()
+
+    def read(self) -> float:
+        """Return what has come and is still there."""
+        gc.collect()
+        return (tracemalloc.get_traced_memory()[0] - self._before) / self._n / 1024
+
+
+def importing(module: str) -> Trial:
+    """Make a trial that imports `module` in interpreters of its own, in milliseconds."""
+    code = (
+        "from time import perf_counter\nbegan = perf_counter()\n"
+        f"import {module}\nprint(1000 * (perf_counter() - began))"
+    )
+
+    def trial(n: int) -> dict[str, float]:
+        times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(n)]
+        return {"import": sum(times) / n}
+
+    return trial
+
+
+class Event(Protocol):
+    """What Trio's and asyncio's events have in common."""
+
+    def set(self) -> object: ...
+    def wait(self) -> Awaitable[object]: ...
 
 
 class Countdown:
@@ -176,9 +325,9 @@ class Countdown:
     floor that waited for each worker's event in turn would pay for a checkpoint each.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, zero: Event) -> None:
         self._left = count
-        self._zero = trio.Event()
+        self._zero = zero
 
     def down(self) -> None:
         """One more is up."""
@@ -189,17 +338,3 @@ class Countdown:
     async def wait(self) -> None:
         """Wait until all are up."""
         await self._zero.wait()
-
-
-def machine() -> dict[str, Any]:
-    """Describe what the numbers were taken on, without naming the machine."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "trio": trio.__version__,
-        "trioworker": trioworker.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "load": None if load is None else round(load, 2),
-        "gc": f"on, thresholds {gc.get_threshold()}" if gc.isenabled() else "off",
-    }

@@ -11,7 +11,8 @@ import trio
 
 from trioworker import Catacomb, Tomb
 
-from ._method import Bar, Countdown, Question, Stopwatch, in_trio
+from ._method import Bar, Countdown, Question, Stopwatch
+from ._trio import countdown, in_trio
 
 
 async def floor(n: int) -> dict[str, float]:
@@ -26,14 +27,14 @@ async def floor(n: int) -> dict[str, float]:
         finally:
             done.set()
 
-    up = Countdown(n)
+    up = countdown(n)
     watch = Stopwatch(n)
     async with trio.open_nursery() as nursery:
         for _ in range(n):
             nursery.start_soon(worker, trio.CancelScope(), trio.Event(), trio.Event())
         await up.wait()
         add = watch.read()
-        watch.again()
+        watch = Stopwatch(n)
         nursery.cancel_scope.cancel()
     return {"add": add, "stop": watch.read()}
 
@@ -63,7 +64,7 @@ class Sleeper:
 
 async def ours(n: int) -> dict[str, float]:
     """One catacomb, n workers. Kill the catacomb."""
-    up = Countdown(n)
+    up = countdown(n)
     costs: dict[str, float] = {}
     watch = Stopwatch(n)
     async with Catacomb() as catacomb:
@@ -71,7 +72,7 @@ async def ours(n: int) -> dict[str, float]:
             catacomb.add(Sleeper(up))
         await up.wait()
         costs["add"] = watch.read()
-        watch.again()
+        watch = Stopwatch(n)
         catacomb.kill()
     costs["stop"] = watch.read()
     return costs
@@ -82,7 +83,7 @@ QUESTIONS = [
         name="catacomb",
         ours=in_trio(ours),
         floor=in_trio(floor),
-        sizes=(1000,),
-        bars={"add": Bar(limit=1.25), "stop": Bar(limit=1.25)},
+        sizes=(100, 1000, 5000, 10000),
+        bars={"add": Bar(limit=1.25, at=(1000,)), "stop": Bar(limit=1.25, at=(1000,))},
     )
 ]

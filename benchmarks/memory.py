@@ -6,14 +6,13 @@ the allocator's own slack. Ours includes the manifold, its name and its node.
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-
 import trio
 
-from trioworker import Engine, Getter, Manifold
+from trioworker import Engine, Manifold
 
-from ._method import NO_DELAYS, Bar, Countdown, Question, in_trio
+from ._method import Bar, Question, Scales
+from ._ours import NO_DELAYS, sleeper
+from ._trio import countdown, in_trio
 
 
 async def floor(n: int) -> dict[str, float]:
@@ -28,45 +27,30 @@ async def floor(n: int) -> dict[str, float]:
         finally:
             done.set()
 
-    up = Countdown(n)
-    before = weigh()
-    async with trio.open_nursery() as nursery:
-        for _ in range(n):
-            nursery.start_soon(worker, trio.CancelScope(), trio.Event(), trio.Event())
-        await up.wait()
-        weight = weigh() - before
-        nursery.cancel_scope.cancel()
-    tracemalloc.stop()
-    return {"idle": weight / n / 1024}
+    up = countdown(n)
+    with Scales(n) as scales:
+        async with trio.open_nursery() as nursery:
+            for _ in range(n):
+                nursery.start_soon(worker, trio.CancelScope(), trio.Event(), trio.Event())
+            await up.wait()
+            weight = scales.read()
+            nursery.cancel_scope.cancel()
+    return {"worker": weight}
 
 
 async def ours(n: int) -> dict[str, float]:
     """One engine, n manifolds."""
-
-    async def worker(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ARG001 - what a start function gets
-        task_status.started()
-        up.down()
-        await trio.sleep_forever()
-
-    up = Countdown(n)
-    before = weigh()
-    engine = Engine(NO_DELAYS)
-    engine.install_all({str(i): Manifold(worker) for i in range(n)})
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.run)
-        await up.wait()
-        weight = weigh() - before
-        engine.kill()
-    tracemalloc.stop()
-    return {"idle": weight / n / 1024}
-
-
-def weigh() -> int:
-    """Return what Python has allocated since the first call, in bytes."""
-    gc.collect()
-    if not tracemalloc.is_tracing():
-        tracemalloc.start()
-    return tracemalloc.get_traced_memory()[0]
+    up = countdown(n)
+    with Scales(n) as scales:
+        worker = sleeper(up)
+        engine = Engine(NO_DELAYS)
+        engine.install_all({str(i): Manifold(worker) for i in range(n)})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            await up.wait()
+            weight = scales.read()
+            engine.kill()
+    return {"worker": weight}
 
 
 QUESTIONS = [
@@ -75,7 +59,7 @@ QUESTIONS = [
         ours=in_trio(ours),
         floor=in_trio(floor),
         sizes=(1000, 5000),
-        bars={"idle": Bar(limit=2.0, of="difference")},
+        bars={"worker": Bar(limit=2.0, of="difference")},
         unit="KiB",
     )
 ]

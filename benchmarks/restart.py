@@ -7,13 +7,13 @@ engine keeps each end in the manifold's history all the same, and the floor keep
 
 from __future__ import annotations
 
-import logging
-
 import trio
 
 from trioworker import Bounce, Engine, Getter, Manifold
 
-from ._method import NO_DELAYS, Bar, Question, Stopwatch, in_trio
+from ._method import Bar, Question, Stopwatch
+from ._ours import NO_DELAYS, no_log
+from ._trio import in_trio
 
 
 class Leaf:
@@ -45,7 +45,8 @@ async def floor(n: int, error: type[Exception]) -> dict[str, float]:
             started, done = trio.Event(), trio.Event()
             try:
                 with trio.CancelScope():
-                    await root.wait()
+                    if not root.is_set():
+                        await root.wait()
                     started.set()
                     await leaf.live(error)
             except error:
@@ -61,7 +62,7 @@ async def floor(n: int, error: type[Exception]) -> dict[str, float]:
             nursery.start_soon(worker, leaf)
         cost = await restart_all(leaves)
         nursery.cancel_scope.cancel()
-    return {f"by {error.__name__}": cost}
+    return {"leaf": cost}
 
 
 async def ours(n: int, error: type[Exception]) -> dict[str, float]:
@@ -83,17 +84,12 @@ async def ours(n: int, error: type[Exception]) -> dict[str, float]:
     engine.install_all(
         {"root": Manifold(root)} | {str(i): manifold(leaf) for i, leaf in enumerate(leaves)}
     )
-    logger = logging.getLogger("trioworker.engine")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
+    with no_log("trioworker.engine"):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine.run)
             cost = await restart_all(leaves)
             engine.kill()
-    finally:
-        logger.setLevel(level)
-    return {f"by {error.__name__}": cost}
+    return {"leaf": cost}
 
 
 async def restart_all(leaves: list[Leaf]) -> float:
@@ -108,11 +104,11 @@ async def restart_all(leaves: list[Leaf]) -> float:
 
 QUESTIONS = [
     Question(
-        name="restart",
+        name=f"restart, {error.__name__}",
         ours=in_trio(ours, error),
         floor=in_trio(floor, error),
-        sizes=(1000,),
-        bars={f"by {error.__name__}": Bar(limit=1.6)},
+        sizes=(100, 1000, 5000),
+        bars={"leaf": Bar(limit=1.6, at=(1000,))},
     )
-    for error in (Bounce, ValueError)
+    for error in (ValueError, Bounce)
 ]

@@ -12,7 +12,8 @@ from trio.lowlevel import checkpoint
 
 from trioworker import Tomb
 
-from ._method import Bar, Question, Stopwatch, in_trio
+from ._method import Bar, Question, Stopwatch
+from ._trio import in_trio
 
 
 async def floor(n: int) -> dict[str, float]:
