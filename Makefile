@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,7 +17,7 @@ help:
 	@echo 'make stress  the long tests as well, and twenty times as many cases of those that explore'
 	@echo 'make check   format, lint, types, layering, exports, tests: is it good?'
 	@echo 'make cover   the tests, with branch coverage'
-	@echo 'make bench   run the benchmarks'
+	@echo 'make bench   run the benchmarks, peers included (BENCH_ARGS=--check holds them to the bars)'
 	@echo 'make mutants break the core in small ways, and see the tests notice (MODULE=_tomb: one module)'
 	@echo 'make docs    build the documentation into build/docs'
 	@echo 'make setup   only set up .venv for all of the above'
@@ -72,7 +73,7 @@ cover: .venv/.dev
 
 .PHONY: bench
 bench: .venv/.run
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: mutants
 mutants: .venv/.dev
@@ -89,13 +90,17 @@ docs: .venv/.dev
 # it fits; PINS_ARGS=--upgrade renews all of them. The tests elsewhere (tools/elsewhere.py) need the last two.
 
 PINS_ARGS ?=
-COMPILE := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(PINS_ARGS) pyproject.toml --extra all
+UV_COMPILE := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(PINS_ARGS)
+COMPILE := $(UV_COMPILE) --python-version 3.11 pyproject.toml --extra all
+PEERS := $(basename $(wildcard benchmarks/peers/requirements/*.in))
 
 .PHONY: pins
 pins: .venv/.dev
 	$(COMPILE) --group build --group bench -o requirements/run.txt
 	$(COMPILE) --group dev --group docs --group bench -c requirements/run.txt -o requirements/dev.txt
+	$(foreach peer,$(PEERS),$(UV_COMPILE) --python-version $(if $(findstring triotp,$(peer)),3.13,3.11) \
+	    -c requirements/run.txt $(peer).in -o $(peer).txt &&) true
 	$(COMPILE) --group test -c requirements/dev.txt -o requirements/test.txt
 	$(COMPILE) --group test --resolution lowest-direct -o requirements/lowest.txt
 
