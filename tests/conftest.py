@@ -39,8 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def tier(pytestconfig: pytest.Config) -> str:
     """Which tier runs: "quick", "full" or "long"."""
-    name: str = pytestconfig.getoption("--tier")
-    return name
+    return str(pytestconfig.getoption("--tier"))
 
 
 @pytest.fixture(scope="session")
