@@ -187,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             exit_on_error=False,
             result_action="return_value",
         )
-        sys.stdout.flush()
+        flush: Callable[[], None] | None = getattr(sys.stdout, "flush", None)
+        if flush is not None:  # there may be no standard output, as after `>&-`
+            flush()
     except CycloptsError:
         return USAGE_ERROR  # it was printed
     except KeyboardInterrupt:
