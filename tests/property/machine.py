@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -77,9 +77,17 @@ class Machine(RuleBasedStateMachine):
                 self.flush()
                 self.finish()
         finally:
-            # One failure is enough: what it left behind is no other.
-            with nullcontext() if self._sound else suppress(Stuck):
+            if self._sound:
                 self.driver.close()
+            else:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """End what a failure has left behind: that is no other failure."""
+        with suppress(Stuck):
+            for script in self.history.scripts:
+                self.driver.do(script.release)
+            self.driver.close()
 
 
 def explore(machine: type[Machine], examples: int, steps: int) -> None:

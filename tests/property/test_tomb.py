@@ -33,6 +33,7 @@ from .tombs import TombModel, is_like, without
 
 WHICH = st.integers(0, 1)
 ANSWERS = st.sampled_from([Answer.LEAVE, *Answer])
+ENTERED = st.sampled_from([True, True, False])
 
 
 class Life:
@@ -135,11 +136,19 @@ class TombMachine(Machine):
         seed=st.random_module(),
         graces=st.tuples(GRACES, GRACES),
         answers=st.tuples(ANSWERS, ANSWERS),
+        entered=st.tuples(ENTERED, ENTERED),
     )
     def begin(
-        self, seed: object, graces: tuple[float, float], answers: tuple[Answer, Answer]
+        self,
+        seed: object,
+        graces: tuple[float, float],
+        answers: tuple[Answer, Answer],
+        entered: tuple[bool, bool],
     ) -> None:
         self.lives = [Life(self, i, graces[i], answers[i]) for i in range(2)]
+        for i in range(2):
+            if entered[i]:
+                self.enter(i, joined=False)
 
     # -- what may happen ---------------------------------------------------------------------------
 
@@ -354,6 +363,7 @@ class TombMachine(Machine):
                 check(client.cancelled or causes, client, "was interrupted for nothing")
             case _:
                 assert event.kind == "called"
+                check(client.expected is None, client, "was not refused")
                 client.expected = self.end_of_call(client, event)
 
     def end_of_call(self, client: Client, event: Event) -> object:
@@ -439,6 +449,7 @@ class TombMachine(Machine):
                 overdue = client.cancelled or client.interrupting(self.driver.now)
                 check(not overdue, client, "hangs on", overdue)
             check(client.script.running, client, "does not end")
+            check(client.expected is None, client, "was not refused")
             return
         error, expected = client.spawned.error, client.expected
         if expected == "returns":
@@ -483,4 +494,4 @@ class TombMachine(Machine):
 
 @pytest.mark.full
 def test_t1_to_t12_whatever_happens_to_a_tomb(scale: int) -> None:
-    explore(TombMachine, examples=150 * scale, steps=25)
+    explore(TombMachine, examples=300 * scale, steps=30)
