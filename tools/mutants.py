@@ -36,6 +36,7 @@ import inspect
 import os
 import pickle
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -87,9 +88,9 @@ TESTS = {
     },
 }
 
-# A mutant may take so many seconds, and so many times as long as its tests took unmutated.
-LEAST_SECONDS = 12.0
-TIMES = 5.0
+# What a mutant may take in all; each of its tests has a limit of its own, see _Limits.
+LEAST_SECONDS = 60.0
+TIMES = 10.0
 MAX_MEMORY = 768 << 20
 
 
@@ -122,20 +123,40 @@ class _Finder(importlib.abc.MetaPathFinder):
         return importlib.machinery.ModuleSpec(fullname, self._loader, origin=self._loader.path)
 
 
-class _Chosen:
+class _Limits:
+    """Ends the process when a test takes much longer than it did before: idle, or spinning."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        before = self._seconds.get(_id(item), 1.0)
+        signal.setitimer(signal.ITIMER_REAL, 10 + 10 * before)
+        signal.setitimer(signal.ITIMER_PROF, 2 + 5 * before)
+        result = yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return result
+
+
+_TOO_LATE = {-signal.SIGALRM, -signal.SIGPROF, -signal.SIGKILL}
+
+
+class _Chosen(_Limits):
     """Runs the tests it is told, and those it has never heard of, in the order it is told."""
 
     def __init__(self, seconds: dict[str, float], chosen: set[str]) -> None:
-        self._seconds = seconds
+        super().__init__(seconds)
         self._chosen = chosen
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        wanted = [
-            item
-            for item in items
-            if item.nodeid in self._chosen or item.nodeid not in self._seconds
-        ]
-        items[:] = sorted(wanted, key=lambda item: self._seconds.get(item.nodeid, 0.0))
+        wanted = [i for i in items if _id(i) in self._chosen or _id(i) not in self._seconds]
+        items[:] = sorted(wanted, key=lambda item: self._seconds.get(_id(item), 0.0))
+
+
+def _id(item: pytest.Item) -> str:
+    return re.sub("0x[0-9a-f]+", "0x", item.nodeid)  # some show where a parameter lies in memory
 
 
 class _Recorder:
@@ -147,10 +168,10 @@ class _Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._cover.switch_context(item.nodeid)
+        self._cover.switch_context(_id(item))
         began = time.perf_counter()
         result = yield
-        self.seconds[item.nodeid] = time.perf_counter() - began
+        self.seconds[_id(item)] = time.perf_counter() - began
         self._cover.switch_context("")
         return result
 
@@ -173,7 +194,7 @@ class _Server:
         gc.collect()
         gc.freeze()  # the processes share what they do not touch
         tree, found = _found(self._copy, self._module, self._only)
-        items = {item.nodeid: item for item in session.items}
+        items = {_id(item): item for item in session.items}
         with Race(self._module, measured, self._workers) as race:
             for mutation in found:
                 if mutation.function is not None:
@@ -185,6 +206,7 @@ class _Server:
                         functions: list[FunctionType] = functions,
                     ) -> int:
                         _put_in_place(self._copy, self._module, tree, mutation, functions)
+                        session.config.pluginmanager.register(_Limits(measured.seconds))
                         return _run_items(session, [items[test] for test in chosen])
 
                     race.enter(mutation, work)
@@ -356,15 +378,16 @@ class Race:
     def _look(self) -> None:
         for pid, (text, deadline) in list(self._running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                if _survived(pid, os.waitstatus_to_exitcode(status)):
-                    self.survivors.append(text)
-            elif time.monotonic() > deadline:
-                _put_down(pid)
-                self.late.append(text)
-            else:
+            if not ended and time.monotonic() > deadline:
+                _, status = _put_down(pid)
+            elif not ended:
                 continue
             del self._running[pid]
+            code = os.waitstatus_to_exitcode(status)
+            if code in _TOO_LATE:
+                self.late.append(text)
+            elif _survived(pid, code):
+                self.survivors.append(text)
             _output(pid).unlink()
         time.sleep(0.002)
 
@@ -383,11 +406,11 @@ def _survived(pid: int, code: int) -> bool:
     return code == 0
 
 
-def _put_down(pid: int) -> None:
+def _put_down(pid: int) -> tuple[int, int]:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    return os.waitpid(pid, 0)
 
 
 def _found(copy: Path, module: str, only: str) -> tuple[ast.Module, list[Mutation]]:
