@@ -36,7 +36,7 @@ extensions = [
     "sphinxcontrib_trio",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["examples", "_scripts"]  # whole programs, which pages include
+exclude_patterns = ["examples", "_scripts", "benchmarks"]  # what pages include
 
 default_role = "literal"  # `name` in a docstring is code, as it is in Markdown
 
