@@ -578,7 +578,9 @@ async def test_e15_events_carry_the_error_as_cause(autojump_clock: MockClock) ->
             await engine.wait_settled()
         seen = [t async for t in events]
     delayed = next(t for t in seen if t.after == "delayed")
-    assert delayed == Transition(0.0, "db", delayed.before, delayed.after, "OSError: gone")
+    assert delayed == Transition(
+        0.0, "db", delayed.before, delayed.after, "OSError: gone", delayed.origin
+    )
 
 
 async def test_e15_events_begin_with_the_with_and_end_when_the_engine_is_dead() -> None:
@@ -646,6 +648,62 @@ async def test_e15_reading_events_is_a_checkpoint_and_can_be_cancelled() -> None
                 await anext(events)
             assert scope.cancelled_caught
             assert str((await anext(events)).after) == "draining"
+
+
+# -- stacks ----
+
+
+async def test_e15_stacks_show_where_the_tasks_of_a_manifold_stand() -> None:
+    async def helper(name: str) -> None:
+        await trio.sleep_forever()
+
+    async def body(life: Life) -> None:
+        life.get.start_soon(helper, "one", name="helper one")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever, name="inner")
+            life.ready()
+
+    program = Program()
+    program.install("db", body=body)
+    async with program.running() as engine:
+        await wait_all_tasks_blocked()
+        main, beside = engine.stacks("db")
+        assert main.name == "db"
+        assert any(frame.endswith("in body") for frame in main.frames)
+        assert [child.name for child in main.children] == ["inner"]
+        assert beside.name == "helper one"
+        assert any(frame.endswith("in helper") for frame in beside.frames)
+        lines = str(main).splitlines()
+        assert lines[0] == "db"
+        assert "  | inner" in lines
+
+
+async def test_e15_stacks_of_what_does_not_run_are_empty() -> None:
+    program = Program()
+    program.install("db", "nothing")
+    async with program.running() as engine:
+        assert engine.stacks("db") == ()
+        with pytest.raises(NotFound):
+            engine.stacks("nothing")
+
+
+async def test_e15_a_task_that_has_not_begun_stands_at_its_first_line() -> None:
+    async def body(life: Life) -> None:
+        async with trio.open_nursery() as nursery:
+            life.ready()
+            nursery.start_soon(trio.sleep_forever, name="inner")
+            (inner,) = program.engine.stacks("db")[0].children
+            seen.extend((inner.name, frame) for frame in inner.frames)
+            await life.obey()
+
+    seen: list[tuple[str, str]] = []
+    program = Program()
+    program.install("db", body=body)
+    async with program.running():
+        await program.settle()
+        [(name, where)] = seen
+        assert name == "inner"
+        assert where.endswith("in sleep_forever")
 
 
 # -- wait_state ----

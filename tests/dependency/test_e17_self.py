@@ -14,9 +14,11 @@ from trioworker.dependency import (
     EngineConfig,
     EngineReport,
     Getter,
+    Inspector,
     Installer,
     Manifold,
     Missing,
+    Operator,
     self_manifold,
 )
 
@@ -159,7 +161,52 @@ async def test_e17_the_engine_itself_is_not_offered() -> None:
 
     program.install("curious", "self", body=doing(take))
     async with program.running():
-        assert "it offers: Installer, Reporter" in refusals[0]
+        assert "it offers: Installer, Operator, Inspector, Reporter" in refusals[0]
+
+
+async def test_e17_an_operator_can_hold_and_release_but_not_kill() -> None:
+    program = with_self()
+    program.install("other")
+    faces: list[Operator] = []
+
+    def take(life: Life) -> None:
+        faces.append(life.get("self", Operator))
+
+    program.install("curious", "self", body=doing(take))
+    async with program.running():
+        [operator] = faces
+        operator.hold("other")
+        await program.settle()
+        assert program.states["other"] == "held"
+        operator.release("other")
+        operator.restart("other")
+        await program.settle()
+        assert program.states["other"] == "started"
+        assert not hasattr(operator, "kill")
+        operator.drain()
+        await program.settle()
+        assert set(program.states.values()) == {"held"}
+
+
+async def test_e17_an_inspector_sees_everything_and_has_no_levers() -> None:
+    program = with_self()
+    program.install("other", "nothing")
+    faces: list[Inspector] = []
+
+    def take(life: Life) -> None:
+        faces.append(life.get("self", Inspector))
+
+    program.install("curious", "self", body=doing(take))
+    async with program.running() as engine:
+        [inspector] = faces
+        assert inspector.report().manifolds.keys() == engine.report().manifolds.keys()
+        assert inspector.explain("other") == engine.explain("other")
+        assert inspector.blast_radius("self") == ("curious",)
+        assert inspector.stacks("curious") == engine.stacks("curious")
+        with inspector.events() as events:
+            engine.hold("other")
+            assert (await anext(events)).manifold == "other"
+        assert not any(hasattr(inspector, lever) for lever in ("kill", "restart", "install"))
 
 
 async def test_e17_installing_into_a_dying_engine_is_an_ending_and_no_error(

@@ -20,9 +20,16 @@ from ._config import EngineConfig as EngineConfig
 from ._engine import Engine as Engine
 from ._explain import Explanation as Explanation
 from ._manifold import Getter as Getter, LiveView as LiveView, Manifold as Manifold
+from ._metrics import Metrics as Metrics
 from ._observers import EventStream as EventStream, Transition as Transition
 from ._report import End as End, EngineReport as EngineReport, ManifoldReport as ManifoldReport
-from ._self import Installer as Installer, self_manifold as self_manifold
+from ._self import (
+    Inspector as Inspector,
+    Installer as Installer,
+    Operator as Operator,
+    self_manifold as self_manifold,
+)
+from ._stacks import TaskStack as TaskStack
 from ._states import State as State
 from ._verdicts import (
     Bounce as Bounce,
@@ -40,13 +47,17 @@ __all__ = [
     "EventStream",
     "Explanation",
     "Getter",
+    "Inspector",
     "Installer",
     "LiveView",
     "Manifold",
     "ManifoldReport",
+    "Metrics",
     "Missing",
+    "Operator",
     "RetryAfter",
     "State",
+    "TaskStack",
     "Transition",
     "Uninstall",
     "self_manifold",

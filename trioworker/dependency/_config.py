@@ -12,6 +12,10 @@ from .._util import check_sync
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._metrics import Metrics
+
+_METRICS = ("state", "start", "ready", "end")
+
 
 def never(exc: BaseException) -> bool:  # noqa: ARG001 - the signature of is_fatal
     """Say that no error is fatal: the default, because restarting is what an engine is for."""
@@ -49,6 +53,8 @@ class EngineConfig:
     """What a manifold that was restarted too often does: show as failed, or stop the engine."""
     history: int = 16
     """How many ends are kept for each manifold."""
+    metrics: Metrics | None = None
+    """Is told about every run: something with the four methods of `Metrics`."""
 
     def __attrs_post_init__(self) -> None:
         # As objects: the annotations are the caller's promise, and this is where it is checked.
@@ -69,6 +75,10 @@ class EngineConfig:
             raise ValueError(_wrong("on_failed", '"report" or "fatal"', self.on_failed))
         if isinstance(fields["history"], bool) or not isinstance(fields["history"], int):
             raise TypeError(_wrong("history", "a number of ends to keep", self.history))
+        missing = [name for name in _METRICS if not hasattr(self.metrics, name)]
+        if self.metrics is not None and missing:
+            wanted = f"an object with the methods of Metrics, {', '.join(missing)} included"
+            raise TypeError(_wrong("metrics", wanted, self.metrics))
         if self.history < 0:
             raise ValueError(_wrong("history", "at least 0", self.history))
 

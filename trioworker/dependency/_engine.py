@@ -30,9 +30,11 @@ from ._graph import reached
 from ._helpers import Helpers
 from ._judge import worst
 from ._machine import Machine
+from ._metrics import Feed
 from ._node import Node, Run, story
 from ._observers import EventStream
 from ._report import EngineReport, engine_report
+from ._stacks import TaskStack, stacks_of
 from ._states import Intention, State
 
 if TYPE_CHECKING:
@@ -67,11 +69,14 @@ class Engine:
         # The tomb never cancels us: dying means draining, and the last end is the end.
         self._tomb = Tomb(grace=math.inf, name=self._config.name)
         self._nursery: Any = None  # the runs', once run() has opened it
+        metrics = self._config.metrics
+        self._feed = None if metrics is None else Feed(metrics, self._interrupted)
         self._machine = Machine(
             self._config,
             self._tomb,
             spawn=self._spawn,
             cancel_all=self._cancel_all,
+            feed=self._feed,
             random=random,
         )
         self._registry = self._machine.registry
@@ -119,6 +124,7 @@ class Engine:
         check_reason(self.name, reason)
         if self._tomb.is_dead:
             return
+        self._machine.set_off()
         if reason is not None and (real := self._tomb.real_part(reason)) is not None:
             self._machine.condemn(real)
         self._machine.shut_down("the engine was killed")
@@ -178,7 +184,7 @@ class Engine:
     def uninstall(self, name: str) -> None:
         """Remove `name`, its dependents stopping first. It is gone when its run has ended."""
         node = self._registry.installed(name)
-        self._machine.halt(node, Intention.UNINSTALL, f"uninstall({name!r})")
+        self._machine.halt([node], Intention.UNINSTALL, f"uninstall({name!r})")
 
     # -- the operator -----------------------------------------------------------------------------
 
@@ -194,7 +200,7 @@ class Engine:
     def hold(self, name: str) -> None:
         """Stop `name`, dependents first, and keep it stopped until ``release()``."""
         node = self._registry.installed(name)
-        self._machine.halt(node, Intention.HOLD, f"hold({name!r})")
+        self._machine.halt([node], Intention.HOLD, f"hold({name!r})")
 
     @enable_ki_protection
     def release(self, name: str) -> None:
@@ -204,9 +210,7 @@ class Engine:
     @enable_ki_protection
     def drain(self) -> None:
         """Hold everything, dependents first. The engine stays up and answers."""
-        for node in self._registry.all_installed():
-            if node.manifold is not None:  # else an `ask` has uninstalled it meanwhile
-                self._machine.halt(node, Intention.HOLD, "drain()")
+        self._machine.halt(self._registry.all_installed(), Intention.HOLD, "drain()")
 
     # -- what can be seen -------------------------------------------------------------------------
 
@@ -230,6 +234,13 @@ class Engine:
         """Return who stops when `name` stops: its dependents, transitively, nearest first."""
         node = self._registry.installed(name)
         return tuple(other.name for other in reached([node], Node.dependents))
+
+    def stacks(self, name: str) -> tuple[TaskStack, ...]:
+        """Return where the tasks of `name` stand: its start function's first, then its helpers'.
+
+        Empty while it has no run, and before its first step.
+        """
+        return stacks_of(self._registry.installed(name).run)
 
     def events(self, capacity: int = 1000) -> EventStream:
         """Return a stream of all transitions from its ``with`` on; see `EventStream`."""
@@ -271,9 +282,13 @@ class Engine:
     async def _supervise(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._machine.timers.run, name=f"{self.name}: timers")
+            if self._feed is not None:
+                self._nursery.start_soon(self._feed.run, name=f"{self.name}: metrics")
             task_status.started()
             self._machine.open()
             await self._until_quiet()
+            if self._feed is not None:
+                self._feed.flush()
             self._nursery.cancel_scope.cancel(reason=f"{self.name} has ended")
 
     async def _until_quiet(self) -> None:
@@ -283,7 +298,11 @@ class Engine:
             except trio.Cancelled:
                 raise
             except BaseException as exc:  # noqa: BLE001 - an interrupt; it leaves run() in the end
-                self._machine.condemn(exc)
+                self._interrupted(exc)
+
+    def _interrupted(self, exc: BaseException) -> None:
+        self._machine.set_off()
+        self._machine.condemn(exc)
 
     async def _feel(self) -> None:
         """Stand outside the shield, and turn a cancellation from outside into a hard stop."""
@@ -291,6 +310,7 @@ class Engine:
             await trio.sleep_forever()
         except trio.Cancelled:
             if not self._machine.quiet.is_set():
+                self._machine.set_off()
                 self._machine.shut_down("the engine was cancelled from outside")
                 self._machine.harden(0.0)
             raise

@@ -113,7 +113,7 @@ def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
 def _started(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
     again = ""
     if node.history:
-        _, kind, error, _, cause, _, _ = node.history[-1]
+        _, kind, error, _, cause, *_ = node.history[-1]
         again = f"; its last run ended{_because(cause or error or kind)}"
     absent = ", ".join(other.name for other in node.optional if other.state is State.ABSENT)
     without = f"; its optional {absent} is not installed" if absent else ""

@@ -80,6 +80,11 @@ class Helpers:
             return None
         return next(iter(self._nursery.child_tasks), None)
 
+    def tasks(self) -> list[trio.lowlevel.Task]:
+        """Return those that have begun and not ended, by name."""
+        tasks = () if self._nursery is None else self._nursery.child_tasks
+        return sorted(tasks, key=lambda task: task.name)
+
     async def join(self, leaving: BaseException | None) -> BaseException | None:
         """Wait until all helpers have ended; return what leaves start function and helpers.
 

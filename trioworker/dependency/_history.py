@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from .._groups import describe
 from ._node import places_of, span
-from ._states import Event
-from ._verdicts import Kind
+from ._states import Event, State
+from ._verdicts import Kind, judged
 
 if TYPE_CHECKING:
     from ._node import Node, Run
@@ -32,10 +32,38 @@ def record(run: Run, kind: Kind, error: BaseException | None, now: float, keep: 
     """
     node = run.node
     where = () if error is None else places_of(error)
-    told = "stopped" if run.planned and kind is Kind.RETURNED else kind
-    entry = (now, told, node.why, where, run.cause, now - run.began, run.ready is not None)
+    was_ready = run.ready is not None
+    entry = (
+        now,
+        _told(run, kind),
+        node.why,
+        where,
+        run.cause,
+        now - run.began,
+        was_ready,
+        node.origin,
+    )
     kept = node.history if len(node.history) < keep else node.history[1:]
     node.history = (*kept, entry) if keep else ()
+
+
+def what_ended(
+    run: Run, kind: Kind, error: BaseException | None, now: float
+) -> tuple[str, str, type[BaseException] | None, float | None]:
+    """Return what `Metrics.end` is told of `run`, which is still in its last state."""
+    node = run.node
+    leaf = judged(error)[1]
+    stopping = run.planned and node.state is State.STOPPING
+    return (
+        node.name,
+        _told(run, kind),
+        None if leaf is None else type(leaf),
+        now - node.since if stopping else None,
+    )
+
+
+def _told(run: Run, kind: Kind) -> str:
+    return "stopped" if run.planned and kind is Kind.RETURNED else kind
 
 
 def log(  # noqa: PLR0917 - the facts of one line, known in one place

@@ -31,7 +31,7 @@ from .._errors import InternalError, LifetimeError, StartTimeout
 from .._groups import describe, leaves, reduced
 from .._restart import Restarts
 from .._util import is_cancelled as is_cancellation
-from ._history import log, record
+from ._history import log, record, what_ended
 from ._judge import judge
 from ._manifold import endless
 from ._node import Node, Run, place, stack_of, story, task_frames
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .._tomb import Tomb
     from ._config import EngineConfig
     from ._manifold import Manifold
+    from ._metrics import Feed
 
 logger = logging.getLogger("trioworker.engine")
 
@@ -60,6 +61,7 @@ class Machine:
         tomb: the engine's life, which ends with `quiet`.
         spawn: starts the task of a run.
         cancel_all: cancels every task, and says why.
+        feed: takes what the metrics hook is told, if there is one.
         random: gives numbers in [0, 1).
     """
 
@@ -70,6 +72,7 @@ class Machine:
         *,
         spawn: Callable[[Run], None],
         cancel_all: Callable[[str], None],
+        feed: Feed | None,
         random: Callable[[], float],
     ) -> None:
         self.registry = Registry(config.name)
@@ -85,8 +88,11 @@ class Machine:
         self._spawn = spawn
         self._cancel_all = cancel_all
         self._random = random
+        self._feed = feed
         self._grace = math.inf  # no soft phase lasts longer than this
         self._runs = 0
+        self._origins = 0  # how many things have set off transitions so far
+        self._origin = 0  # the number of the one that what happens now follows from
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -95,6 +101,7 @@ class Machine:
         if self._tomb.is_dying:
             raise self._tomb.refusal()
         self.registry.check(manifolds, later)
+        self.set_off()
         now = self.now()
         nodes = [self.registry.add(name, manifold) for name, manifold in manifolds.items()]
         for node in nodes:
@@ -105,6 +112,7 @@ class Machine:
 
     def restart(self, node: Node) -> None:
         """Stop `node`, dependents first, and start it again."""
+        self.set_off()
         if node.run is not None:
             # One that is ending by itself already: its end counts as wanted, so no delay follows.
             node.run.planned = True
@@ -121,6 +129,7 @@ class Machine:
         """Let `node` run again after a hold."""
         if node.intention is Intention.HOLD:
             node.intention = Intention.AGAIN
+            self.set_off()
             if node.state is State.HELD:
                 node.missing = None
                 self._move(node, Event.RELEASE)
@@ -136,9 +145,18 @@ class Machine:
         for node in self.registry.all_installed():
             node.since = now  # what came before had no clock
         for node in self.registry.all_installed():
+            self._origin = node.origin
             self._try_start(node)
         if not self.moving:
             self._settle()
+
+    def set_off(self, node: Node | None = None) -> None:
+        """What happens now follows from something new; or from what `node` has moved by last."""
+        if node is None:
+            self._origins += 1
+            self._origin = self._origins
+        else:
+            self._origin = node.origin
 
     def _move(self, node: Node, event: Event, now: float | None = None) -> None:
         """Change the state of `node` by the table, and tell those who depend on it."""
@@ -154,9 +172,12 @@ class Machine:
             now = self.now()
         node.state = after
         node.since = now
+        node.origin = self._origin
         self.moving += (after in MOVING) - (before in MOVING)
         if self.observers.active:
             self.observers.moved(node, before, _cause(node), now)
+        if self._feed is not None:
+            self._feed.put("state", node.name, before, after)
         if after is State.STARTED:
             self._output_came(node)
         elif before is State.STARTED:
@@ -283,6 +304,8 @@ class Machine:
             when = now + cast("float", manifold.start_timeout)
             run.timer = self.timers.add(when, self._too_late, run)
         self._move(node, Event.START, now)
+        if self._feed is not None:
+            self._feed.put("start", node.name, node.starts)
         self._spawn(run)
 
     @enable_ki_protection
@@ -295,22 +318,31 @@ class Machine:
         run.said = True
         if run.is_over:
             return
+        self.set_off(run.node)
         if run.node.state is not State.STOPPING:
             self.timers.cancel(run.timer)  # of start_timeout
         if run.node.state is State.STARTING:
             run.value = value
             run.ready = now = self.now()
+            if self._feed is not None:
+                self._feed.put("ready", run.node.name, now - run.began)
             self._move(run.node, Event.READY, now)
         else:
             self._move(run.node, Event.READY)
 
-    def halt(self, node: Node, intention: Intention, cause: str) -> None:
-        """Stop `node` for good, as far as `intention` means it."""
-        node.intention = max(node.intention, intention)
-        if node.run is None:
-            self._rest(node)
-        else:
-            self._stop([node], cause)
+    def halt(self, nodes: Iterable[Node], intention: Intention, cause: str) -> None:
+        """Stop `nodes` for good, as far as `intention` means it."""
+        self.set_off()
+        origin = self._origin
+        for node in nodes:
+            self._origin = origin
+            if node.manifold is None:  # an `ask` has uninstalled it meanwhile
+                continue
+            node.intention = max(node.intention, intention)
+            if node.run is None:
+                self._rest(node)
+            else:
+                self._stop([node], cause)
 
     def _rest(self, node: Node) -> None:
         """Give a node without a run the state that it is intended to rest in."""
@@ -382,6 +414,7 @@ class Machine:
             except BaseException as exc:  # noqa: BLE001 - foreign code; judged with the run's end
                 run.ask_error = exc
                 grace = 0.0
+            self.set_off(node)  # whatever verb it has called
             grace = min(grace, self._grace)  # what we asked may have killed the engine, hard
         if run.is_over or run.cancelled:
             return False
@@ -417,6 +450,7 @@ class Machine:
     def fall(self, run: Run, exc: BaseException | None) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
         if run.node.run is run and run.node.state is not State.STOPPING:
+            self.set_off(run.node if run.planned else None)
             self._stop_users(run.node)
             self._move(run.node, Event.FALL)
             if run.stopping is not None:
@@ -448,6 +482,7 @@ class Machine:
             limit,
             "\n  ".join(run.stuck) or "an unknown place",
         )
+        self.set_off(run.node)
         self._let_go(run, self.now())
 
     @enable_ki_protection
@@ -464,6 +499,7 @@ class Machine:
         if run.stopping is not None:
             run.stopping.set()
         if leaving is None and not run.late and run.ask_error is None:
+            self.set_off(None if run.node.state in _UP else run.node)
             if run.node.state is State.STARTED:
                 self._stop_users(run.node)
             self._after_end(run, Kind.RETURNED, None)
@@ -475,7 +511,9 @@ class Machine:
             error = run.ask_error
         elif run.ask_error is not None and run.ask_error is not error:
             error = BaseExceptionGroup("ask and the run have failed", [error, run.ask_error])
-        self._after_end(run, *judge(error, run.manifold, self._config))
+        kind, error = judge(error, run.manifold, self._config)
+        self.set_off(run.node)  # whatever verbs were called by what was asked
+        self._after_end(run, kind, error)
 
     def _after_end(self, run: Run, kind: Kind, error: BaseException | None) -> None:
         """Decide what comes after the end of `run`: the one place where errors become decisions."""
@@ -498,6 +536,8 @@ class Machine:
         waits = kind is Kind.MISSING and event is Event.AGAIN and not run.planned
         node.missing = node.why if waits else None
         record(run, kind, error, now, self._config.history)
+        if self._feed is not None:
+            self._feed.put("end", *what_ended(run, kind, error, now))
         self._runs -= 1
         self._go_on(run, event, delay, now)
         log(logger, node, kind, error, event, delay)
@@ -574,6 +614,7 @@ class Machine:
     @enable_ki_protection
     def _wake(self, node: Node) -> None:
         """The delay of `node` is over."""
+        self.set_off(node)
         node.delay = None
         self._move(node, Event.WAKE)
         self._try_start(node)

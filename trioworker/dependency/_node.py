@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Place = tuple["CodeType", int]
 """A line of a function; it keeps no frame alive, and is put into words when somebody reads it."""
 
-Entry = tuple[float, str, str | None, tuple[Place, ...], str | None, float, bool]
+Entry = tuple[float, str, str | None, tuple[Place, ...], str | None, float, bool, int]
 """One end in a history: the fields of `End`, in their order.
 
 Every stop makes one, and reports are rare: a bare tuple costs a tenth, and the garbage collector
@@ -55,6 +55,7 @@ class Node:
         "name",
         "optional",
         "optional_by",
+        "origin",
         "output",
         "owed",
         "required",
@@ -84,6 +85,7 @@ class Node:
         self.owed: tuple[Run, ...] = ()
         self.state: State = State.ABSENT
         self.since: float = 0.0
+        self.origin: int = 0  # of its latest transition; see `Transition.origin`
         self.clear()
 
     def clear(self) -> None:

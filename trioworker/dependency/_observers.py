@@ -36,6 +36,9 @@ class Transition(NamedTuple):
     after: State
     cause: str | None
     """The verb, the neighbour or the error behind it, if any."""
+    origin: int
+    """The number of what set it off: a verb, or a run that ended by itself. What follows from one
+    such thing has one number: the stops of those that use it, and all starts afterwards."""
 
     def __str__(self) -> str:
         why = f" ({self.cause})" if self.cause else ""
@@ -162,7 +165,7 @@ class Observers:
     def moved(self, node: Node, before: State, cause: str | None, now: float) -> None:
         """`node` has left the state `before`."""
         for stream in self._streams:
-            stream.put(Transition(now, node.name, before, node.state, cause))
+            stream.put(Transition(now, node.name, before, node.state, cause, node.origin))
         waiters = self._waiters.get(node)
         if waiters:
             self._answer(node, waiters)

@@ -40,6 +40,8 @@ class End(NamedTuple):
     """Seconds from its start."""
     was_ready: bool
     """Whether it had called ``started()``."""
+    origin: int
+    """The number of what set it off; see `Transition.origin`."""
 
 
 _BECAUSE = frozenset({State.DELAYED, State.FAILED})
@@ -140,8 +142,9 @@ def _names(nodes: "Iterable[Node]") -> tuple[str, ...]:
 
 
 def _end(entry: "Entry") -> End:
-    time, kind, error, places, cause, lasted, was_ready = entry
-    return End(time, kind, error, tuple(starmap(show, places)), cause, lasted, was_ready)
+    time, kind, error, places, cause, lasted, was_ready, origin = entry
+    where = tuple(starmap(show, places))
+    return End(time, kind, error, where, cause, lasted, was_ready, origin)
 
 
 def _worker_report(node: "Node", *, ask: bool) -> object:
