@@ -175,7 +175,7 @@ _TELL: dict[State, Callable[[Node, float, bool], _Link]] = {
 
 
 def _holding_up(node: Node) -> list[Node]:
-    """Return those whose end `node` waits for: its users; of one that has ended before them, its."""
+    """Return those whose end `node` waits for: its users, or theirs if they have ended early."""
     found: list[Node] = []
     queue = [node]
     for held in queue:

@@ -24,8 +24,7 @@ class TaskStack(NamedTuple):
 
     name: str
     frames: tuple[str, ...]
-    """Outermost first, each as ``file:line in function``. One that has not begun stands at its first
-    line."""
+    """Outermost first, each as ``file:line in function``; before it has begun, its first line."""
     children: tuple[TaskStack, ...] = ()
 
     def __str__(self) -> str:
