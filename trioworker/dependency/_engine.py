@@ -295,8 +295,8 @@ class Engine:
         while not self._machine.quiet.is_set():
             try:
                 await self._machine.quiet.wait()
-            except trio.Cancelled:
-                raise
+            except (trio.Cancelled, GeneratorExit):
+                raise  # GeneratorExit: Trio has crashed, and nothing will be quiet any more
             except BaseException as exc:  # noqa: BLE001 - an interrupt; it leaves run() in the end
                 self._interrupted(exc)
 
