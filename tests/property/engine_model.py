@@ -23,6 +23,8 @@ passes.
 
 - after a second interrupt all is cancelled at once: runs are *draining* or *stopping*, in no order;
 - `started()` after the wish to stop: whether the soft phase applies then, no rule says;
+- a verb that foreign code calls in the middle of a step may come before or after a start that the
+  same step makes, so one that was never called may be counted or not;
 - a verb that foreign code calls while the engine deals with the failure of one makes the end of
   that one wanted (no delay) if it is reached by the verb first, else not;
 - a health time that ends between the fall of a run and its end counts or does not.
@@ -39,6 +41,7 @@ AGAIN, HOLD, UNINSTALL = 0, 1, 2
 
 BUSY = ("starting", "draining", "stopping")
 UP = ("starting", "started")
+VERBS = ("install", "uninstall", "restart", "hold", "release", "drain", "kill")
 
 
 class Wrong(AssertionError):
@@ -70,6 +73,7 @@ class Spec:
     grace: float = 0.0
     start_timeout: float | None = None
     stop_timeout: float | None = 10.0
+    filter: bool = False
     policy: Policy | None = None
 
     @property
@@ -151,6 +155,17 @@ class Run:
             return self.state == "stopping"
         return self.left and self.helpers == 0
 
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether its filter, which sees any end with an exception, was not asked."""
+        is_exception = bool(self.leaves) and not any(x.startswith("interrupt") for x in self.leaves)
+        return self.spec.filter and is_exception and self.filtered is None
+
+    @property
+    def is_late_soon(self) -> bool:
+        """Whether it has not said that it is ready, and nobody has cancelled it."""
+        return self.state in ("starting", "draining") and self.ready is None and not self.late_ready
+
 
 @dataclass(eq=False)
 class Man:
@@ -209,6 +224,7 @@ class Model:
         self.hard: float | None = None  # how long a soft phase may last
         self.panic = False
         self.hooked = False
+        self.hooked_verbs = 0  # each may have stopped one that had not begun, or prevented it
         self.cancelled_outside = False
         self.must_feel_outside = False  # which it does at its next step
         self.fatal: list[str] = []
@@ -223,6 +239,14 @@ class Model:
     def states(self) -> dict[str, str]:
         """Return the state of each manifold."""
         return {name: man.state for name, man in self.mans.items()}
+
+    def has_orphans(self) -> bool:
+        """Whether somebody holds up an input who is not installed any more, or not as before."""
+        return any(
+            run.ended and name not in getattr(self.mans.get(run.name), "spec", Spec()).depends
+            for run in self.runs
+            for name in run.uses
+        )
 
     def deadlines(self) -> list[float]:
         """Return when something is to happen without anybody's doing."""
@@ -256,6 +280,7 @@ class Model:
             raise Wrong(f"time ran backwards: {entry}")
         self.now = entry.time
         self.hooked = entry.hooked
+        self.hooked_verbs += entry.hooked and entry.what in VERBS
         getattr(self, f"_on_{entry.what}")(entry)
         self._settle()
 
@@ -532,6 +557,8 @@ class Model:
 
     def _check_quiet(self, run: Run, shielded: Iterable[tuple[str, int]]) -> None:
         what = f"{run.name}#{run.number}"
+        if run.is_over:
+            raise Wrong(f"{what} ended, and its filter was not asked")
         if run.state == "starting" and not run.called:
             raise Wrong(f"{run.name} could start, and its start function was not called")
         if run.must_ask:
@@ -549,8 +576,9 @@ class Model:
             self._harden(0.0)
         while True:
             self._settle()
-            if over := next((m.run for m in self.mans.values() if m.run and m.run.is_over), None):
-                self._end(over)
+            over = [m.run for m in self.mans.values() if m.run and m.run.is_over]
+            if over := [run for run in over if not run.is_unfiltered]:
+                self._end(over[0])
             elif due := min((t for t in self._timers() if t[0] <= self.now), default=None):
                 self._fire(due)
             else:
@@ -565,7 +593,7 @@ class Model:
                 if man.rest == "delayed":
                     yield min(man.delay), man.name, "delay"
                 continue
-            if run.state == "starting" and run.spec.start_timeout is not None:
+            if run.is_late_soon and run.spec.start_timeout is not None:
                 yield run.began + run.spec.start_timeout, man.name, "start"
             if run.state == "stopping" and run.cancel_due is not None and run.cancelled is None:
                 yield run.cancel_due, man.name, "soft"
@@ -714,6 +742,8 @@ class Model:
 
     def _end(self, run: Run) -> None:
         man = self.mans[run.name]
+        if run.is_unfiltered:
+            raise Wrong(f"{run.name}#{run.number} ended, and its filter was not asked")
         run.must_ask = False
         self._lose(run)
         run.ended, man.run = True, None

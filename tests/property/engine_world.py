@@ -103,7 +103,6 @@ class Kind:
 
     spec: Spec
     filter: str = "none"  # or "translate", "drop", "break"
-    bases: bool = False
 
 
 class Life:
