@@ -81,6 +81,7 @@ async def test_all_who_wait_for_the_stop_of_a_run_are_woken() -> None:
 
     program.install("db", body=body, grace=5.0)
     async with program.running() as engine:
+        await wait_all_tasks_blocked()  # now all of them wait
         engine.hold("db")
         await engine.wait_state("db", "held")
 
