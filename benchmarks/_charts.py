@@ -1,4 +1,4 @@
-"""One SVG for each file of questions: a row for each size and peer, a dot for its median.
+"""One SVG for each question: a row for each size and peer, a dot for its median.
 
 Written by hand, as all there is are lines, dots and words. The picture brings its own background,
 and both colour schemes: which of them is shown is the reader's choice, by what the system says it
@@ -19,7 +19,7 @@ from typing import Any
 WIDTH = 760
 LEFT = 330
 """Where the axis begins; what stands left of it are words."""
-RIGHT = 60
+RIGHT = 76
 ROW = 22
 TOP = 58
 BOTTOM = 34
@@ -70,9 +70,11 @@ class Row:
 
 
 def chart(name: str, results: Sequence[dict[str, Any]]) -> str:
-    """Return the picture of the results of one file."""
+    """Return the picture of the results of one question: what it measures, size by size."""
     of = measure(results)
-    rows = [row for result in results for row in rows_of(result, of)]
+    things = list(dict.fromkeys(result["what"] for result in results))
+    in_order = sorted(results, key=lambda result: things.index(result["what"]))
+    rows = [row for result in in_order for row in rows_of(result, of)]
     height = TOP + ROW * len(rows) + BOTTOM
     scale, ticks = linear(rows) if of == "difference" else logarithmic(rows)
     unit = results[0]["unit"]
@@ -100,11 +102,10 @@ def measure(results: Sequence[dict[str, Any]]) -> str:
 
 def rows_of(result: dict[str, Any], of: str) -> list[Row]:
     """Return our row of one result, and below it those of the peers that have an answer."""
-    title = f"{result['question']}: {result['what']}".partition(", ")[2] or result["what"]
     limit = result["bar"]["limit"] if result["bar"] else None
     rows: list[Row] = []
     if result[of]:
-        rows.append(Row(f"{title}, n = {result['n']}", result[of], limit, "ours"))
+        rows.append(Row(f"{result['what']}, n = {result['n']}", result[of], limit, "ours"))
     for peer, answer in result["peers"].items():
         if answer.get(of):
             star = "*" if answer["by_hand"] else ""
@@ -175,13 +176,16 @@ def legend(rows: Sequence[Row]) -> list[str]:
     if any(row.limit is not None for row in rows):
         parts.append(f'<path class="bar" d="M{x + 4} 34 V46"/>')
         parts.append(f'<text class="quiet" x="{x + 14}" y="44">bar</text>')
+    if any("*" in row.label for row in rows):
+        parts.append('<text class="quiet" x="16" y="44">* no feature of it, made by hand</text>')
     return parts
 
 
 def drawn(row: Row, y: int, scale: Scale, of: str) -> list[str]:
     """Draw one row: its words, its span, its dot, its number."""
     median, low, high = (row.spread[key] for key in ("median", "min", "max"))
-    number = f"{median:.2f}" if of == "ratio" else f"{median:.1f}"
+    digits = 0 if abs(median) >= 100 else 2 if of == "ratio" else 1
+    number = f"{median:.{digits}f}"
     quiet = "" if row.kind == "ours" else " quiet"
     parts = [
         f'<text class="right{quiet}" x="{LEFT - 12}" y="{y + 4}">{escape(row.label)}</text>',

@@ -1,4 +1,4 @@
-"""What the documentation shows: a chart for each file of questions, and one page of tables.
+"""What the documentation shows: a chart for each question, and one page of tables.
 
     python -m benchmarks._pages
 
@@ -23,14 +23,14 @@ TABLE = "results.md"
 
 def pages(data: dict[str, Any]) -> dict[str, str]:
     """Return what is to be in `docs/benchmarks`, by file name."""
-    by_file: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    questions: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for result in data["results"]:
-        by_file[file_of(result)].append(result)
-    charts = {f"{name}.svg": chart(name, results) for name, results in by_file.items()}
-    return {**charts, TABLE: page(data, by_file)}
+        questions[result["question"]].append(result)
+    charts = {f"{slug(name)}.svg": chart(name, results) for name, results in questions.items()}
+    return {**charts, TABLE: page(data, questions)}
 
 
-def page(data: dict[str, Any], by_file: dict[str, list[dict[str, Any]]]) -> str:
+def page(data: dict[str, Any], questions: dict[str, list[dict[str, Any]]]) -> str:
     """Return the tables, and the charts beside them."""
     lines = ["<!-- Written by benchmarks/_pages.py from benchmarks/results/latest.json. -->", ""]
     lines.append("Taken on: " + ", ".join(f"{key} {fact}" for key, fact in data["machine"].items()))
@@ -50,13 +50,14 @@ def page(data: dict[str, Any], by_file: dict[str, list[dict[str, Any]]]) -> str:
         ours, floor = growth["ours"]["median"], growth["floor"]["median"]
         lines.append(f"| {growth['title']} | {first} to {last} | {ours:+.2f} | {floor:+.2f} |")
     lines += ["", "## Question by question", ""]
-    for name, results in by_file.items():
-        lines += [f"### {name}", "", f"![{name}](benchmarks/{name}.svg)", "", *table(results), ""]
+    for name, results in questions.items():
+        lines += [f"### {name}", "", f"![{name}](benchmarks/{slug(name)}.svg)", ""]
+        lines += [*table(results), ""]
     return "\n".join(lines)
 
 
 def table(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Return our own numbers of one file."""
+    """Return our own numbers about one question."""
     lines = ["| question | n | ours | floor | ratio | the floor is |", "|---|---|---|---|---|---|"]
     for result in results:
         unit = result["unit"]
@@ -125,16 +126,19 @@ def title(result: dict[str, Any]) -> str:
     return f"{result['question']}: {result['what']}"
 
 
-def file_of(result: dict[str, Any]) -> str:
-    """Return the name of the file that asks."""
-    name: str = result["question"]
-    return name.partition(",")[0]
+def slug(name: str) -> str:
+    """Return the name of a question as that of a file."""
+    return name.replace(",", "").replace(" ", "-")
 
 
 def write_pages(data: dict[str, Any]) -> None:
-    """Write them all; what is there and no longer among them is left alone."""
+    """Write them all, and remove the charts of questions that are no longer asked."""
     PAGES.mkdir(parents=True, exist_ok=True)
-    for name, text in pages(data).items():
+    written = pages(data)
+    for path in PAGES.glob("*.svg"):
+        if path.name not in written:
+            path.unlink()
+    for name, text in written.items():
         (PAGES / name).write_text(text, encoding="utf-8")
 
 

@@ -377,9 +377,9 @@ def test_a_chart_has_a_row_for_each_answer_and_stays_within_its_frame() -> None:
     words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     dots = [float(dot.get("cx", "nan")) for dot in root.iter("{http://www.w3.org/2000/svg}circle")]
 
-    assert "kind: work, n = 1" in words
+    assert "work, n = 1" in words
     assert "anyio 4*, trio" in words
-    assert "450.00" in words
+    assert "450" in words
     assert len(dots) == 2 + 4  # the legend's, and one for each
     assert all(LEFT <= dot <= WIDTH for dot in dots)
     assert "prefers-color-scheme: dark" in picture

@@ -216,5 +216,5 @@ TRIALS = {
     "install, one": in_asyncio(install),
     "idle": in_asyncio(idle),
     "memory": in_asyncio(memory),
-    "imports": importing("mode"),
+    "imports": importing("mode.services, mode.supervisors"),
 }
