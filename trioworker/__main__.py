@@ -14,6 +14,8 @@ def main() -> None:
         from trioworker._cli._app import main as run
 
         sys.exit(run())
+    except KeyboardInterrupt:
+        sys.exit(130)  # while it was being imported; from then on it sees to that itself
     except MissingExtra as exc:
         missing = exc
     except ModuleNotFoundError as exc:

@@ -7,6 +7,7 @@ processes do between them is the machine's affair.
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the demo is for Linux", allow_module_level=True)
 
-from .process import Books, Demo, count, go_on, wait_for
+from .process import BOUND, Books, Demo, count, go_on, wait_for
 
 pytestmark = pytest.mark.full
 
@@ -76,6 +77,32 @@ def test_a_signal_ends_it_within_bounds_wherever_it_is(
     assert interrupted
     go_on(data).expect(0, " 0 lost, 0 duplicated; ")
     Books(data).check_complete()
+
+
+IMPORTING = """
+import os, signal, sys
+import trioworker.__main__
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "trioworker._cli._app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+trioworker.__main__.main()
+"""
+
+
+def test_interrupted_while_it_is_being_imported_it_shows_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_what_was_stopped_for_longer_than_its_timeouts_goes_on(
