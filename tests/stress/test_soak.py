@@ -63,7 +63,7 @@ CRASH_EVERY = 12 * HOUR
 FLAP_EVERY = 40 * MINUTE
 GATE_EVERY = 6 * HOUR
 OPERATE_EVERY = 20 * MINUTE
-OBSERVE_EVERY = 30 * MINUTE
+OBSERVE_EVERY = HOUR
 
 LIMITED = RestartPolicy(max_restarts=3, period=4 * HOUR)
 
@@ -475,8 +475,8 @@ async def test_a_month_of_faults_leaves_nothing_behind(
     deeds = {"looked", "seen", "dropped", "waited", "inspected", "restart", "hold", "install"}
     for deed in deeds | {"uninstall", "replace", State.DONE, State.FAILED}:
         assert soak.done[deed] > 0, deed
-    assert sum(part.starts for part in soak.parts.values()) > 2000 * DAYS
-    assert quiet_log[logging.ERROR] > 500 * DAYS
+    assert sum(part.starts for part in soak.parts.values()) > 1500 * DAYS
+    assert quiet_log[logging.ERROR] > 300 * DAYS
 
 
 @pytest.mark.full
@@ -557,7 +557,7 @@ class Brief:
         for _ in range(count):
             for number in range(BATCH):
                 self.start(number)
-            await trio.sleep(5)
+            await trio.sleep(4)
             # Those that fail for ever are left, each in its delay or about to fail again.
             assert len(self.runner.report().workers) == BATCH // 10
             await self.stop_all()
