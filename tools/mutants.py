@@ -292,6 +292,27 @@ def _pytest(tests: list[str], plugin: object) -> int:
     return int(pytest.main(args + tests, plugins=[plugin]))
 
 
+def _by_file(module: str, tests: list[str], plugin: _Chosen) -> int:
+    """Run the tests of one file after the other, the module's own first; each file afresh."""
+    own = f"/test{Path(module).name}"
+    files = sorted(dict.fromkeys(test.partition("::")[0] for test in tests))
+    for file in sorted(files, key=lambda file: own not in file):
+        pid = os.fork()
+        if not pid:
+            code = 3
+            try:
+                code = _pytest([file], plugin)
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code in _TOO_LATE:
+            os.kill(os.getpid(), -code)
+        if code not in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            return code
+    return 0
+
+
 def _output(pid: int) -> Path:
     return Path(f"output-{pid}")  # in the copy, which is where we are
 
@@ -452,8 +473,7 @@ def tried(copy: Path, module: str, workers: int, only: str) -> Outcome:
                 def work(chosen: list[str], mutation: Mutation = mutation) -> int:
                     mutation.apply()
                     sys.meta_path.insert(0, _Finder(fullname, file, tree))
-                    files = sorted({test.partition("::")[0] for test in chosen})
-                    return _pytest(files, _Chosen(measured.seconds, set(chosen)))
+                    return _by_file(module, chosen, _Chosen(measured.seconds, set(chosen)))
 
                 race.enter(mutation, work)
     alive = {*survived, *race.survivors}
