@@ -404,3 +404,21 @@ async def test_e15_explain_goes_on_to_those_for_whom_one_that_has_ended_keeps_it
         assert told.root.manifold == "c"
 
     await in_engine(engine, body)
+
+
+async def test_e16_a_drain_does_not_wake_one_that_is_done_by_stopping_what_it_reads() -> None:
+    async def once(get: Getter, *, task_status: Status) -> None:
+        """Be done."""
+
+    engine = Engine()
+    engine.install("a", Manifold(lasting({}, "a")))
+    engine.install("e", Manifold(once, live=("a",)))
+
+    async def body() -> None:
+        before = engine.report().manifolds["e"].starts
+        engine.drain()
+        await engine.wait_settled()
+        assert states(engine) == {"a": "held", "e": "held"}
+        assert engine.report().manifolds["e"].starts == before
+
+    await in_engine(engine, body)

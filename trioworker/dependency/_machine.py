@@ -334,7 +334,8 @@ class Machine:
         """Stop `nodes` for good, as far as `intention` means it."""
         self.set_off()
         origin = self._origin
-        for node in nodes:
+        # Those that rest come first: the stop of an input would wake them.
+        for node in sorted(nodes, key=lambda node: node.run is not None):
             self._origin = origin
             if node.manifold is None:  # an `ask` has uninstalled it meanwhile
                 continue
