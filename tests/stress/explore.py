@@ -19,7 +19,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -29,7 +29,7 @@ import trio
 from trio.testing import MockClock
 
 from .perturb import Core
-from .scheduler import Trace, scheduled
+from .scheduler import Trace, discard, scheduled
 
 VARIABLE = "TRIOWORKER_SEED"
 
@@ -98,6 +98,7 @@ def tell(story: Story, core: Core, seed: int, *, strategy: str | None = None) ->
     """Run `story` once, under the schedule `seed`."""
     tale = Tale(core.api, seed)
     trace = Trace()
+    crashed = False
 
     async def whole() -> None:
         with trio.fail_after(FOREVER):
@@ -115,8 +116,11 @@ def tell(story: Story, core: Core, seed: int, *, strategy: str | None = None) ->
                         raise  # a real one
                 else:
                     tale.broken.append(_text(exc))
+                    crashed = isinstance(exc, trio.TrioInternalError)
     finally:
         core.perturbation.end()
+    if crashed:
+        discard()
     steps = trace.lines()
     digest = hashlib.blake2b("\n".join(steps).encode(), digest_size=8).digest()
     return Told(seed, scheduler.strategy, steps, tale.lines, tale.broken, digest)
@@ -195,7 +199,7 @@ def first_broken(story: Story, core: Core, count: int) -> Told | None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """No log: thousands of errors are part of the stories."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -41,12 +41,13 @@ enter     none                                        none
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import importlib.abc
 import importlib.util
 import linecache
 import sys
-from collections.abc import Awaitable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -218,7 +219,9 @@ def _pause() -> ast.stmt:
 class _Loader(importlib.abc.InspectLoader):
     """Loads one module of the second package; tracebacks get their lines from `get_source`."""
 
-    def __init__(self, path: Path, edit: tuple[str, str] | None, perturbation: Perturbation):
+    def __init__(
+        self, path: Path, edit: tuple[str, str] | None, perturbation: Perturbation
+    ) -> None:
         self._path = path
         self._edit = edit
         self._perturbation = perturbation
@@ -243,12 +246,17 @@ class _Loader(importlib.abc.InspectLoader):
         return source.replace(old, new)
 
     def exec_module(self, module: ModuleType) -> None:
-        tree: ast.AST = ast.parse(self.get_source(module.__name__), self.filename)
+        # Python 3.11 fails to parse while the garbage collector finalizes what parses itself.
+        gc.disable()
+        try:
+            tree: Any = ast.parse(self.get_source(module.__name__), self.filename)
+        finally:
+            gc.enable()
         if self._is_core:
             tree = ast.fix_missing_locations(Rewriter().visit(tree))
             vars(module)["__around__"] = self._perturbation.around
             vars(module)["__pause__"] = self._perturbation.pause
-        exec(compile(tree, self.filename, "exec"), vars(module))  # type: ignore[arg-type]  # a Module
+        exec(compile(tree, self.filename, "exec"), vars(module))
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -285,7 +293,7 @@ class Core:
 
 
 @contextmanager
-def perturbed(edits: Edits | None = None) -> Iterator[Core]:
+def perturbed(edits: Edits | None = None) -> Generator[Core]:
     """Load the package a second time, for the length of the block.
 
     Args:

@@ -29,10 +29,12 @@ who waits in a loop for somebody else gets on.
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import trio
 from trio._core import _run
@@ -75,9 +77,9 @@ class Scheduler(random.Random):
         self._ranks: dict[Task, float] = {}
         self._changes = {self.randrange(1, 150) for _ in range(self.randrange(4))}
 
-    def __new__(cls, seed: int, strategy: str | None = None) -> Scheduler:
+    def __new__(cls, seed: int, strategy: str | None = None) -> Self:
         """Hide our second argument from `random.Random`, which takes one."""
-        return super().__new__(cls, seed)
+        return cast("Any", super()).__new__(cls, seed)  # type: ignore[no-any-return]  # it is one
 
     def shuffle(self, x: Any) -> None:
         """Put the batch `x`, youngest last, into the order in which it is to run, last first."""
@@ -88,7 +90,7 @@ class Scheduler(random.Random):
             return
         held = self._order(x) if self.batches <= PATIENCE else self._shuffle(x)
         if held:
-            _run.GLOBAL_RUN_CONTEXT.runner.runq.extend(held)
+            cast("Any", _run.GLOBAL_RUN_CONTEXT).runner.runq.extend(held)
 
     # Each orders the batch and returns those that it has taken out of it.
 
@@ -171,7 +173,7 @@ class Trace(trio.abc.Instrument):
 
 
 @contextmanager
-def scheduled(seed: int, strategy: str | None = None) -> Iterator[Scheduler]:
+def scheduled(seed: int, strategy: str | None = None) -> Generator[Scheduler]:
     """Let every ``trio.run()`` in the block be scheduled by `seed`. One run a block, to be exact.
 
     Raises:
@@ -188,6 +190,24 @@ def scheduled(seed: int, strategy: str | None = None) -> Iterator[Scheduler]:
         hook._r, hook._ALLOW_DETERMINISTIC_SCHEDULING = before
 
 
+def discard() -> None:
+    """Throw away what a run has left that crashed in the middle, without a word about it.
+
+    Its tasks were never ended. Left to the garbage collector, each would complain when it comes to
+    it, in the middle of something else.
+    """
+    before = sys.unraisablehook
+    sys.unraisablehook = _say_nothing
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+
+
+def _say_nothing(_: object) -> None:
+    pass
+
+
 def check_hook() -> None:
     """Refuse a Trio that has moved, renamed or replaced what `scheduled` uses.
 
@@ -195,10 +215,10 @@ def check_hook() -> None:
         HookMovedError: with what is missing. That it is still *used* is what the tests show.
     """
     hook = cast("Any", _run)
-    wanted = {
+    wanted: dict[str, Callable[[], bool]] = {
         "_r": lambda: isinstance(hook._r, random.Random),
-        "_ALLOW_DETERMINISTIC_SCHEDULING": lambda: (
-            isinstance(hook._ALLOW_DETERMINISTIC_SCHEDULING, bool)
+        "_ALLOW_DETERMINISTIC_SCHEDULING": lambda: isinstance(
+            hook._ALLOW_DETERMINISTIC_SCHEDULING, bool
         ),
         "GLOBAL_RUN_CONTEXT": lambda: hook.GLOBAL_RUN_CONTEXT is not None,
         "Runner.runq": lambda: "runq" in hook.Runner.__annotations__,

@@ -10,7 +10,7 @@ import trio
 from .explore import Tale, explore
 from .perturb import Core
 
-COUNT = 7000
+COUNT = 6000
 
 ENDS = ("forever", "forever", "returns", "fails", "fails at once", "returns at once", "fails late")
 
@@ -28,6 +28,7 @@ class Child:
         self.tidies = rng.choice((0, 0, 1, 3))
         self.tomb = tale.api.Tomb(grace=rng.choice((0.0, 0.0, 0.3)), name=self.name)
         self.runs = 0
+        self.kills = 0
         self.ended = False
         self.raised = False
         self.accepted = False
@@ -54,7 +55,9 @@ class Child:
                 return
             await self.tale.some_time()
             task_status.started(self.name)
-            await (trio.sleep_forever() if self.end == "forever" else self.tale.some_time())
+            if self.end == "forever":
+                await trio.sleep_forever()
+            await self.tale.some_time()
             if self.end == "fails":
                 self._fail()
         finally:
@@ -68,6 +71,7 @@ class Child:
         raise self.error
 
     def kill(self, reason: BaseException | None = None) -> None:
+        self.kills += 1
         self.tomb.kill(reason)
 
     async def wait(self) -> None:
@@ -104,7 +108,7 @@ class Owner:
                 if self.body == "fails":
                     self.body_raised = True
                     raise self.error
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is
             self.result = exc
         finally:
             self.tale.check(not self.alive, f"outlive the catacomb: {names(self.alive)}")
@@ -140,6 +144,8 @@ class Owner:
             right = value in (child.name, None)
         else:
             right = refused is child.error or (catacomb.is_dying and isinstance(refused, dying))
+        if child.accepted and state != "alive":
+            tale.check(child.kills > 0, f"{child.name} came too late, and was not asked")
         tale.check(right, f"{child.name}, {state}, was answered {refused!r}, {value!r}")
 
 
@@ -147,7 +153,7 @@ def names(children: set[Child]) -> str:
     return ", ".join(sorted(child.name for child in children))
 
 
-async def catacomb_races(tale: Tale) -> None:
+async def catacomb_races(tale: Tale) -> None:  # noqa: C901 - many hands
     """Some add, some kill, all at once; then everything is counted."""
     owner = Owner(tale)
     rng = tale.rng
@@ -216,7 +222,7 @@ def count(tale: Tale, owner: Owner, given: list[BaseException]) -> None:
     catacomb = owner.catacomb
     tale.check(str(catacomb.state) == "dead", f"the catacomb is {catacomb.state} in the end")
     tale.check(not catacomb.report().children, "the catacomb still knows children")
-    errors = [child.error for child in owner.children if child.raised]
+    errors: list[Exception] = [child.error for child in owner.children if child.raised]
     if owner.body_raised:
         errors.append(owner.error)
     kept = [catacomb.reason, *catacomb.suppressed]

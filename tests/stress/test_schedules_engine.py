@@ -8,15 +8,19 @@ that they live when it begins and until it ends.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import trio
 
+from trioworker import Engine, Getter, Manifold
+
 from .explore import Tale, explore
 from .perturb import Core
+from .scheduler import ENDLESS, discard, scheduled
 
-COUNT = 5500
+COUNT = 4500
 
 UP = {"starting", "started"}
 RUNNING = {"starting", "started", "draining", "stopping"}
@@ -55,6 +59,10 @@ def is_cancellation(exc: BaseException) -> bool:
     return isinstance(exc, trio.Cancelled)
 
 
+def ask(part: Part) -> None:
+    part.asked.set()
+
+
 class Part:
     """One run of a manifold, seen from inside."""
 
@@ -62,7 +70,7 @@ class Part:
         self.world = world
         self.name = name
         self.life = life
-        self.needs: dict[str, Part] = {}
+        self.needs: set[Part] = set()  # inputs, and theirs
         self.ready = False
         self.ended = False
         self.by_itself = False  # it ends, and nobody asked
@@ -78,7 +86,7 @@ class Spec:
         self.name = name
         self.required, self.optional, self.live = world.graph[name]
         # The last is for ever, so that every story comes to rest.
-        self.lives = rng.choices(LIVES, LIKELY, k=rng.randrange(3)) + ["forever"]
+        self.lives = [*rng.choices(LIVES, LIKELY, k=rng.randrange(3)), "forever"]
         self.soft = rng.random() < 0.4
         self.grace = rng.choice((0.2, 5.0)) if self.soft else 0.0
         self.tidies = rng.choice((0, 0, 1, 3))
@@ -91,7 +99,7 @@ class Spec:
             inputs=self.required,
             optional=self.optional,
             live=self.live,
-            ask=(lambda part: part.asked.set()) if self.soft else None,
+            ask=ask if self.soft else None,
             grace=self.grace,
             start_timeout=20.0,
         )
@@ -188,22 +196,22 @@ class World:
         wanted = self.states[name] == "starting"
         for other in spec.required:
             if wanted:
-                part.needs[other] = self._taken(name, other, get(other, Part))
+                self._takes(part, other, get(other, Part))
         for other in spec.optional:
             if wanted and (used := get.optional(other, Part)) is not None:
-                part.needs[other] = self._taken(name, other, used)
+                self._takes(part, other, used)
 
-    def _taken(self, name: str, other: str, used: Part) -> Part:
+    def _takes(self, part: Part, other: str, used: Part) -> None:
+        part.needs |= {used, *used.needs}
         # An error that is on its way out is not known yet.
         there = used.ready and (used.by_itself or self.alive.get(other) is used)
-        self.tale.check(there, f"{name} was given a {other} that does not live")
-        return used
+        self.tale.check(there, f"{part.name} was given a {other} that does not live")
 
     def ends(self, part: Part) -> None:
         name = part.name
-        for other, used in part.needs.items():
+        for used in part.needs:
             gone = used.ended and not used.by_itself and self.in_order
-            self.tale.check(not gone, f"{name} outlives its input {other}")
+            self.tale.check(not gone, f"{name} outlives {used.name}, which it needs")
         part.ended = True
         self.tale.says(f"{name} ends")
         self.tale.check(self.alive.pop(name, None) is part, f"{name} ends twice")
@@ -278,11 +286,20 @@ class World:
         for name in self.names:
             state = self.states[name]
             check(state in RESTING | {"started"}, f"{name} is {state}, and the engine settled")
-            check((state == "started") == (name in self.alive), f"{name} is {state}, against life")
+            lives = name in self.alive
+            check((state == "started") == lives, f"{name} is {state}, and lives: {lives}")
             ready = all(self.states[other] == "started" for other in self.graph[name][0])
+            if state == "absent":
+                continue
+            node = self.engine._registry.known(name)
             if state == "waiting" and ready:
-                missing = self.engine._registry.known(name).missing
-                check(missing is not None, f"{name} waits for nothing")
+                check(node.missing is not None, f"{name} waits for nothing")
+            if state == "done":
+                check(not node.changed, f"{name} is done, and an input has changed")
+            for other in self.graph[name][1]:
+                if state == self.states[other] == "started":
+                    used = self.alive[other] in self.alive[name].needs
+                    check(used, f"{name} runs without {other}, which is there")
         check(not len(self.engine._machine.timers), "a timer is live, and nothing moves")
 
     def counted(self) -> None:
@@ -340,3 +357,50 @@ async def engine_storms(tale: Tale) -> None:
 @pytest.mark.full
 def test_engine_storms(core: Core, scale: int) -> None:
     explore(engine_storms, core, COUNT * scale)
+
+
+def test_an_engine_under_which_trio_has_crashed_can_be_thrown_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It took its own ``GeneratorExit`` for an interrupt, and waited on, in a loop without end.
+
+    Found by a schedule whose run was given up: "if the engine's own code fails, plain Trio unwinds"
+    has to hold for Trio's code as well.
+    """
+    monkeypatch.setattr(sys, "unraisablehook", id)  # what a crash leaves complains
+    crash()
+    discard()
+
+
+def crash() -> None:
+    engine = Engine()
+    coroutines: list[Any] = []
+    taken: list[BaseException] = []
+
+    async def forever(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def keep() -> None:
+        coroutines.append(trio.lowlevel.current_task().coro)
+        await engine.run()
+
+    def condemn(error: BaseException) -> None:
+        taken.append(error)
+        raise AssertionError(f"taken for an interrupt: {error!r}")
+
+    async def main() -> None:
+        engine.install("forever", Manifold(forever))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep)
+            await engine.wait_settled()
+            scheduler.batches = ENDLESS
+            await trio.lowlevel.checkpoint()
+
+    with scheduled(0) as scheduler, pytest.raises(trio.TrioInternalError):
+        trio.run(main)
+    vars(engine)["_interrupted"] = condemn
+    assert hasattr(Engine, "_interrupted"), "it is called otherwise now"
+    with pytest.raises(RuntimeError, match="async context"):  # a nursery's, which is closed as well
+        coroutines.pop().close()
+    assert not taken

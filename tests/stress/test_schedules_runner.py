@@ -10,7 +10,7 @@ import trio
 from .explore import Tale, explore
 from .perturb import Core
 
-COUNT = 6000
+COUNT = 5000
 
 LIVES = (
     "forever", "forever", "returns", "fails at once", "fails", "fails", "start fails",
@@ -41,6 +41,8 @@ class Part:
         alive = self.given.alive
         self.tale.check(self.runs == 1, f"a worker of {self.name} runs twice")
         self.tale.check(not alive, f"{self.name} has two workers")
+        asked = self.tomb.is_dying or not self.given.stopped
+        self.tale.check(asked, f"a worker of {self.name} begins unasked, and it was stopped")
         alive.append(self)
         try:
             with self.tomb:
@@ -84,11 +86,19 @@ class Given:
         self.name = name
         self.turns = 0
         self.alive: list[Part] = []
-        self.stopped = False
+        self.stopped_at: float | None = None
         self.last: Exception | None = None
         self.over = False  # a turn that must be the last has begun its end
-        self.lives = tale.rng.choices(LIVES, LIKELY, k=tale.rng.randint(1, 2)) + ["forever"]
+        self.lives = [*tale.rng.choices(LIVES, LIKELY, k=tale.rng.randint(1, 2)), "forever"]
         self.is_async = tale.rng.random() < 0.5
+
+    @property
+    def stopped(self) -> bool:
+        return self.stopped_at is not None
+
+    def stop(self) -> None:
+        if self.stopped_at is None:
+            self.stopped_at = trio.current_time()
 
     def start(self) -> Any:
         """Return a new worker, or something that is awaited for one."""
@@ -104,6 +114,8 @@ class Given:
 
     async def _slowly(self, life: str) -> Part:
         await self.tale.some_time(0.5)
+        late = self.stopped_at is not None and trio.current_time() > self.stopped_at
+        self.tale.check(not late, f"{self.name} was stopped, and its start went on")
         return self._made(life)
 
     def _made(self, life: str) -> Part:
@@ -122,9 +134,16 @@ class World:
     def __init__(self, tale: Tale) -> None:
         api, rng = tale.api, tale.rng
         self.tale = tale
+
+        def is_fatal(error: Exception) -> bool:
+            return isinstance(error, Fatal)
+
+        def should_restart(error: Exception) -> bool:
+            return rng.random() < 0.9
+
         config = api.RunnerConfig(
-            is_fatal=lambda exc: isinstance(exc, Fatal),
-            should_restart=lambda exc: rng.random() < 0.9,
+            is_fatal=is_fatal,
+            should_restart=should_restart,
             restart=api.RestartPolicy(error_delay=rng.choice((0.0, 0.5, 1.5)), jitter=0.1),
             stop_timeout=rng.choice((0.0, 0.1, 5.0)),
         )
@@ -138,7 +157,7 @@ class World:
     async def run(self) -> None:
         try:
             await self.runner.run()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is
             self.result = exc
         finally:
             alive = [given.name for given in self.all if given.alive]
@@ -162,7 +181,7 @@ class World:
 
     def stop(self, name: str) -> None:
         if name in self.runner.names():
-            self.latest[name].stopped = True
+            self.latest[name].stop()
             self.tale.says(f"stop_worker {name}")
         self.runner.stop_worker(name)
 
@@ -171,7 +190,7 @@ class World:
         known = name in self.runner.names()
         given = self.latest.get(name)
         if known and given is not None:
-            given.stopped = True
+            given.stop()
             self.tale.says(f"stop_and_remove {name}")
         try:
             await self.runner.stop_and_remove(name)
@@ -193,7 +212,7 @@ class World:
         try:
             worker = await self.runner.worker(name)
         except api.NotFound:
-            pass
+            check("alive" in repr(self.runner), f"worker({name!r}): NotFound, not Dying")
         except api.Dying:
             check("alive" not in repr(self.runner), f"worker({name!r}): Dying, and it is not")
         else:

@@ -19,8 +19,8 @@ from .explore import Tale, explore
 from .perturb import Core
 from .test_schedules_engine import Spec, World
 
-COUNT = 4000
-ENGINES = 3000
+COUNT = 3000
+ENGINES = 2500
 
 END = 50.0
 """Seconds after which a story ends what has not ended yet."""
@@ -52,6 +52,7 @@ class Stops:
         self.reasons: list[BaseException] = []
         self.dying = math.inf  # when it begins to die
         self.cancelled = math.inf  # when it is cancelled
+        self.killed = math.inf  # when it is cancelled by kill(), of which its clients know
         self.interrupted = math.inf
         self._life = life
         self._body = body
@@ -92,7 +93,8 @@ class Stops:
                 pass
         self.dying = min(self.dying, now)
         left = self.grace if grace is None else min(grace, self.grace)
-        self.cancelled = min(self.cancelled, now + left)
+        self.killed = min(self.killed, now + left)
+        self.cancelled = min(self.cancelled, self.killed)
         if reason is not None and not self._life.is_dead:
             self.reasons.append(reason)
         self._life.kill(reason, grace=grace)
@@ -162,13 +164,14 @@ class Body:
 # -- a tomb --------------------------------------------------------------------------------------
 
 
-async def tomb_stops(tale: Tale) -> None:
+async def tomb_stops(tale: Tale) -> None:  # noqa: C901 - many hands
     """One life in the main task; kills of all kinds, clients, and those who wait for the end."""
     api, rng = tale.api, tale.rng
     grace = rng.choice((0.0, 1.0, math.inf))
     tomb = api.Tomb(grace=grace, name="life")
     body = Body(tale)
     answers: list[BaseException | None] = []
+    ends: list[float] = []  # of the calls that were broken off
     scope = trio.CancelScope()
     stops = Stops(tale, grace, tomb, body, scope)
     result: BaseException | None = None
@@ -179,7 +182,7 @@ async def tomb_stops(tale: Tale) -> None:
         await tale.some_time(4.0)
         try:
             await tomb.wait()
-        except BaseException as exc:  # noqa: BLE001 - it is what the story is about
+        except BaseException as exc:
             if isinstance(exc, trio.Cancelled):
                 raise
             answers.append(exc)
@@ -199,6 +202,8 @@ async def tomb_stops(tale: Tale) -> None:
                 await trio.sleep(length)
         except api.Dying:
             tale.check(str(tomb.state) != "alive", "Dying, and it lived on")
+            if inside:
+                ends.append(trio.current_time())
             tale.check(inside is not refused, "while_alive() refused, or did not")
         else:
             tale.check(not refused, "while_alive() let in who came too late")
@@ -219,7 +224,7 @@ async def tomb_stops(tale: Tale) -> None:
             early = stops.dying < math.inf
             with scope, tomb:
                 await body.live(tomb.wait_dying)
-        except BaseException as exc:  # noqa: BLE001 - as above
+        except BaseException as exc:  # noqa: BLE001 - it is what the story is about
             result = exc
         left = trio.current_time()
     if isinstance(body.why, KeyboardInterrupt):
@@ -229,6 +234,9 @@ async def tomb_stops(tale: Tale) -> None:
         cancelled = body.began if early else stops.cancelled
         body.check("the body", stops.dying, cancelled, inside_ki)
         tale.check(same(left, body.ended), f"left at {left}, the body ended at {body.ended}")
+        due = max(stops.killed, body.began)
+        late = [end for end in ends if end > due + 1e-6]
+        tale.check(not late, f"calls were broken off at {late}, not {due}")
         worst = stops.worst()
         if not isinstance(result, KeyboardInterrupt):
             tale.check(tomb.reason is worst, f"the reason is {tomb.reason!r}, not {worst!r}")
@@ -381,7 +389,7 @@ async def engine_stops(tale: Tale) -> None:
         tale.check(not late, f"stopped hard at {hard}, and over at {ended}")
     result = world.result
     if not interrupts:
-        wanted = reasons or [None]
+        wanted: list[BaseException | None] = [*reasons] or [None]
         tale.check(result in wanted, f"run() raised {result!r}, not one of {wanted}")
         tale.check(not reasons or result is not None, "the reason is lost")
     elif result is not None:
