@@ -2,7 +2,9 @@
 
 The task sleeps in a cancel scope whose deadline is never later than the earliest live timer. Adding
 an earlier one moves the deadline; cancelling only marks the timer, because moving a deadline costs
-as much as a transition, so the task may wake once for nothing. Whoever owns the timers calls
+as much as a transition, so the task may wake once for nothing. When the task is woken much too
+late, the whole program was held up (stopped, or blocked), and others are due as well; they go
+first, so that nobody is found late who would have been in time. Whoever owns the timers calls
 ``rest()`` when nothing moves any more: then no timer is live, and an idle engine never wakes.
 """
 
@@ -17,6 +19,9 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+_LATE = 0.05
+"""Seconds by which no task is woken late, unless all are."""
 
 _FEW = 64
 """So many spent timers may lie in the heap before they are worth sweeping out."""
@@ -85,6 +90,8 @@ class Timers:
                 await trio.sleep_forever()
             self._sleep = None
             now = trio.current_time()
+            if now - self._armed > _LATE:
+                await trio.lowlevel.cancel_shielded_checkpoint()
             while self._heap and self._heap[0].when <= now:
                 timer = heapq.heappop(self._heap)
                 fire, argument = timer.fire, timer.argument
