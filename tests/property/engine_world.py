@@ -279,6 +279,7 @@ class World:
         self.hidden: set[int] = set()  # by a filter, on purpose
         self.armed: dict[str, Verb] = {}
         self.depth = 0
+        self.seen = 0  # how much of the history was before the last rest
         self.kinds: dict[str, list[Kind]] = {}  # all that were installed under a name
         self.transitions: list[Transition] = []
         self.records: list[str] = []
@@ -405,11 +406,22 @@ class World:
 
     # -- foreign code ------------------------------------------------------------------------------
 
+    def is_in_between(self, verb: Verb) -> bool:
+        """Whether a verb that foreign code calls hits one whose end is being dealt with just now.
+
+        Before or after the decision, it would make the difference of one failure that counts, and
+        which of them it is, nobody but the engine can tell. So it is put off.
+        """
+        what, args = verb
+        ending = {e.name for e in self.history[self.seen :] if e.what in ("left", "helper_left")}
+        return bool(ending) if what == "drain" else what in ("restart", "hold") and args[0] in ending
+
     @contextmanager
     def hook(self, name: str) -> Iterator[None]:
         self.depth += 1
         try:
-            if verb := self.armed.pop(name, None):
+            if (verb := self.armed.get(name)) and not self.is_in_between(verb):
+                del self.armed[name]
                 self.verb(verb)
             yield
         finally:

@@ -309,6 +309,7 @@ class EngineMachine(RuleBasedStateMachine):
         shielded = {(x.name, x.number) for x in world.lives.values() if x.shielded}
         states = {n: m.state for n, m in report.manifolds.items()}
         world.note("quiet", data={"delays": delays, "shielded": shielded, "states": states})
+        world.seen = len(world.history)
         for entry in world.history[self.fed :]:
             self.fed += 1
             model.feed(entry)
@@ -648,4 +649,4 @@ def quiet_log() -> Iterator[None]:
 
 
 def test_an_engine_does_what_the_model_says_whatever_happens(scale: int) -> None:
-    run_state_machine_as_test(EngineMachine, settings=examples(250 * scale))
+    run_state_machine_as_test(EngineMachine, settings=examples(700 * scale))
