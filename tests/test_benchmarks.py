@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import trio
 
-from benchmarks import _peers, engine, events, idle
+from benchmarks import __main__ as command, _peers, engine, events, idle
 from benchmarks.__main__ import FILES, as_json, ask, main, questions_of
 from benchmarks._charts import LEFT, WIDTH, chart
 from benchmarks._method import Bar, Question, Result, Spread, answers, exponent, growths
@@ -216,6 +216,26 @@ def test_quick_prints_a_table_and_writes_json(
         "undisturbed",
     }
     assert (LATEST.read_bytes() if LATEST.exists() else None) == before
+
+
+@pytest.mark.parametrize(
+    "args", [["tomb", "--quick"], ["tomb", "--peers", "none"], ["--quick"], []]
+)
+def test_only_a_whole_run_is_kept(
+    args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tomb,) = questions_of("tomb")
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(command, "FILES", ("tomb",))
+    monkeypatch.setattr(command, "PEERS", PEERS[:1])
+    monkeypatch.setattr(command, "LATEST", tmp_path / "latest.json")
+    monkeypatch.setattr(command, "write_pages", shown.append)
+    monkeypatch.setattr(command, "ask_peer", lambda *args: iter(()))
+    monkeypatch.setattr(command, "questions_of", lambda file: [replace(tomb, sizes=(SIZE,))])
+    assert main(args) == 0
+    kept = [path.name for path in tmp_path.iterdir()]
+    assert kept == ([] if args else ["latest.json"])
+    assert len(shown) == len(kept)
 
 
 @pytest.mark.parametrize(
