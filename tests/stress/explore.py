@@ -119,11 +119,12 @@ def tell(story: Story, core: Core, seed: int, *, strategy: str | None = None) ->
                     crashed = isinstance(exc, trio.TrioInternalError)
     finally:
         core.perturbation.end()
+    steps, drawn = trace.lines(), scheduler.strategy
     if crashed:
+        del trace, scheduler  # they hold the tasks
         discard()
-    steps = trace.lines()
     digest = hashlib.blake2b("\n".join(steps).encode(), digest_size=8).digest()
-    return Told(seed, scheduler.strategy, steps, tale.lines, tale.broken, digest)
+    return Told(seed, drawn, steps, tale.lines, tale.broken, digest)
 
 
 def _is_interrupt(exc: BaseException) -> bool:
