@@ -73,12 +73,13 @@ _ENGINE = [
     for path in sorted((ROOT / "tests" / "dependency").glob("test_*.py"))
     if path.name != "test_storm.py"
 ]
+_RUNNER = ["tests/test_runner.py", "tests/test_runner_details.py"]
 TESTS = {
     "_tomb": ["tests/test_tomb.py", "tests/test_worker.py"],
     "_catacomb": ["tests/test_catacomb.py"],
-    "_runner": ["tests/test_runner.py"],
-    "_named": ["tests/test_runner.py"],
-    "_runner_config": ["tests/test_runner.py"],
+    "_runner": _RUNNER,
+    "_named": _RUNNER,
+    "_runner_config": _RUNNER,
     "_restart": ["tests/test_restart.py"],
     "_groups": ["tests/test_groups.py", "tests/test_groups_details.py"],
     **{
@@ -309,7 +310,7 @@ def _by_file(module: str, tests: list[str], plugin: _Chosen) -> int:
         if code in _TOO_LATE:
             os.kill(os.getpid(), -code)
         if code not in {0, pytest.ExitCode.NO_TESTS_COLLECTED}:
-            return code
+            return code if code > 0 else 3
     return 0
 
 

@@ -248,7 +248,7 @@ class Runner:
             again = not (fatal or named.is_stopping) and should_restart(self._config, error)
         except BaseException as broken:  # noqa: BLE001 - foreign code; fatal, and raised by run()
             self._die_of(broken)
-            fatal, again = True, False
+            fatal = again = True
         if fatal:
             self._die_of(error)
             return None
