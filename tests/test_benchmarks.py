@@ -218,6 +218,10 @@ def test_quick_prints_a_table_and_writes_json(
     assert (LATEST.read_bytes() if LATEST.exists() else None) == before
 
 
+def silent(peer: Peer, question: Question, rounds: int) -> Iterator[Answer]:
+    return iter(())
+
+
 @pytest.mark.parametrize(
     "args", [["tomb", "--quick"], ["tomb", "--peers", "none"], ["--quick"], []]
 )
@@ -230,8 +234,8 @@ def test_only_a_whole_run_is_kept(
     monkeypatch.setattr(command, "PEERS", PEERS[:1])
     monkeypatch.setattr(command, "LATEST", tmp_path / "latest.json")
     monkeypatch.setattr(command, "write_pages", shown.append)
-    monkeypatch.setattr(command, "ask_peer", lambda *args: iter(()))
-    monkeypatch.setattr(command, "questions_of", lambda file: [replace(tomb, sizes=(SIZE,))])
+    monkeypatch.setattr(command, "ask_peer", silent)
+    monkeypatch.setattr(command, "questions_of", {"tomb": [replace(tomb, sizes=(SIZE,))]}.get)
     assert main(args) == 0
     kept = [path.name for path in tmp_path.iterdir()]
     assert kept == ([] if args else ["latest.json"])
