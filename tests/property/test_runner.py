@@ -55,6 +55,7 @@ FAULTS = st.one_of(
     KINDS.map(lambda kind: (kind,)),
     st.tuples(st.sampled_from([NURSERY, "own group"]), KINDS, KINDS),
 )
+DISASTERS = st.sampled_from([("fatal",), ("fatal",), ("interrupt",), ("plain",), ("unwanted",)])
 VERBS = st.sampled_from(["start another", "stop myself", "stop another", "kill the runner"])
 
 
@@ -171,8 +172,9 @@ class RunnerMachine(Machine):
         seed=st.random_module(),
         stop_timeout=st.sampled_from([0.0, 1.0, 5.0, math.inf]),
         limit=st.sampled_from([None, None, 2]),
-        by_weight=st.booleans(),
+        by_weight=st.sampled_from([True, True, False]),
         entered=st.sampled_from([True, True, False]),
+        recipes=st.none() | st.tuples(RECIPES, RECIPES, RECIPES),
     )
     def begin(
         self,
@@ -182,6 +184,7 @@ class RunnerMachine(Machine):
         limit: int | None,
         by_weight: bool,
         entered: bool,
+        recipes: tuple[Recipe, ...] | None,
     ) -> None:
         def more_important(a: Exception, b: Exception) -> Exception:
             return self.more_important(a, b)
@@ -206,8 +209,12 @@ class RunnerMachine(Machine):
             )
         )
         self.model = TombModel(None, stop_timeout)
+        for name, recipe in zip(NAMES, recipes or (), strict=False):
+            self.start_worker(name, recipe, joined=True)
+            self.ask("worker", name, joined=True)
         if entered:
-            self.run(joined=False)
+            self.run(joined=True)
+        self.flush()
 
     def more_important(self, a: Exception, b: Exception) -> Exception:
         return b if self.by_weight and weight(b) > weight(a) else a
@@ -300,6 +307,15 @@ class RunnerMachine(Machine):
     def a_worker_fails(self, name: str, fault: tuple[str, ...], *, joined: bool) -> None:
         self.order(name, lambda worker: fail(self.error(fault)), joined=joined)
 
+    @rule(faults=st.tuples(DISASTERS, DISASTERS, DISASTERS), joined=TOGETHER)
+    def all_workers_fail_at_once(
+        self, faults: tuple[tuple[str, ...], ...], *, joined: bool
+    ) -> None:
+        for name, fault in zip(NAMES, faults, strict=True):
+            self.a_worker_fails(name, fault, joined=True)
+        if not joined:
+            self.flush()
+
     @rule(name=NAME, verb=VERBS, joined=TOGETHER)
     def a_worker_calls(self, name: str, verb: str, *, joined: bool) -> None:
         self.order(name, lambda worker: self.call(verb, name), joined=joined)
@@ -342,11 +358,11 @@ class RunnerMachine(Machine):
             joined=joined,
         )
 
-    @rule(seconds=SECONDS)
+    @rule(seconds=SECONDS | st.just(HEALTH))
     def time_passes(self, seconds: float) -> None:
         self.jump(seconds)
 
-    @rule(seconds=SECONDS)
+    @rule(seconds=SECONDS | st.just(HEALTH))
     def time_passes_unnoticed(self, seconds: float) -> None:
         self.jump(seconds, unnoticed=True)
 
@@ -747,4 +763,4 @@ def weight(error: Exception) -> int:
 @pytest.mark.full
 def test_r1_to_r8_whatever_happens_to_a_runner(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("trioworker.runner"), "disabled", True)
-    explore(RunnerMachine, examples=400 * scale, steps=30)
+    explore(RunnerMachine, examples=300 * scale, steps=30)

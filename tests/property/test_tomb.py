@@ -29,7 +29,7 @@ from .scripts import (
     finish,
     leaves,
 )
-from .tombs import TombModel, is_like, without
+from .tombs import TombModel, Tree, is_like, tree_leaves, without
 
 WHICH = st.integers(0, 1)
 ANSWERS = st.sampled_from([Answer.LEAVE, *Answer])
@@ -464,14 +464,8 @@ class TombMachine(Machine):
         else:
             check(error is not None, client, "lost", expected)
             assert error is not None
-            check(is_like(expected, error) or self.is_rest(expected, error), error, expected)  # type: ignore[arg-type]
-
-    def is_rest(self, expected: object, error: BaseException) -> bool:
-        """Groups of a nursery may still hold the Cancelled that the caller has to get."""
-        assert isinstance(expected, BaseException)
-        return [leaf for leaf in leaves(error) if not isinstance(leaf, trio.Cancelled)] == leaves(
-            expected
-        )
+            assert isinstance(expected, Tree)
+            check(is_like(expected, error) or is_rest(expected, error), error, expected)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -490,6 +484,12 @@ class TombMachine(Machine):
             check(all(spawned.done for spawned in life.waiters), life, "left somebody waiting")
         for client in self.clients:
             check(client.spawned is not None and client.spawned.done, client, "hangs for ever")
+
+
+def is_rest(expected: Tree, error: BaseException) -> bool:
+    """Say whether `error` still holds the Cancelled that its caller has to get as well."""
+    real = [leaf for leaf in leaves(error) if not isinstance(leaf, trio.Cancelled)]
+    return real == tree_leaves(expected)
 
 
 @pytest.mark.full
