@@ -25,7 +25,8 @@ def never(error: BaseException) -> bool:
 
 def make(**fields: Any) -> Runner:
     """A runner that restarts after every error, without jitter."""
-    return Runner(RunnerConfig(**{"is_fatal": never, "restart": PLAIN, **fields}))
+    defaults: dict[str, Any] = {"is_fatal": never, "restart": PLAIN}
+    return Runner(RunnerConfig(**{**defaults, **fields}))
 
 
 class Unnotable(Exception):
