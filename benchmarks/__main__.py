@@ -60,7 +60,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print()
         for answer in ask_peers(options.peers, files, options.rounds):
             found.append(answer)
-            print(peer_line(answer), flush=True)
+            if not answer.is_lack:  # the table below tells that in fewer words
+                print(peer_line(answer), flush=True)
         print(f"\n{peer_table(results, found)}")
     is_whole = not (options.files or quick) and options.peers == PEERS
     path = options.results or (LATEST if is_whole else None)

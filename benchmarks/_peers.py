@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -301,6 +302,7 @@ def find_python(version: str | None) -> Path | None:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of what a process said, which is its error, without any address."""
+    """Return the last line of what a process said, which is its error; of no place it names."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    said = lines[-1] if lines else ""
+    return re.sub(r"\S+://\S+", "...", said).replace(f"{ROOT}", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ._method import Growth, Result, Spread
@@ -81,10 +82,19 @@ def peer_table(results: Sequence[Result], answers: Sequence[Answer]) -> str:
         if asked:
             cells = [cell(asked.get(name)) for name in names]
             lines.append(line(result.title, str(result.n), [number(result), *cells]))
-    reasons = dict.fromkeys(
-        f"{a.peer}, {a.title}: {a.says}" for a in answers if a.result is None and not a.is_lack
-    )
-    return "\n".join([*lines, *(f"! {reason}" for reason in reasons)])
+    return "\n".join([*lines, *reasons(answers)])
+
+
+def reasons(answers: Sequence[Answer]) -> list[str]:
+    """Return why some have no number: what several lack for one reason in one line."""
+    lacking: dict[str, dict[str, None]] = defaultdict(dict)
+    failed: list[str] = []
+    for answer in answers:
+        if answer.is_lack:
+            lacking[answer.says][answer.peer] = None
+        elif answer.result is None:
+            failed.append(f"! {answer.peer}, {answer.title}: {answer.says}")
+    return [*failed, *(f"-- {says}: {', '.join(peers)}" for says, peers in lacking.items())]
 
 
 def number(result: Result) -> str:

@@ -344,6 +344,11 @@ def test_a_peer_that_fails_says_how() -> None:
     assert answer.says == "KeyError: 'unheard of'"
 
 
+def test_an_error_is_told_without_the_places_it_names() -> None:
+    said = f"Warning\nERROR: no https://host/simple/x, see {_peers.ROOT}/build/peers\n\n"
+    assert _peers.last_line(said) == "ERROR: no ... see /build/peers"
+
+
 def test_a_peer_without_its_python_is_skipped_by_name_with_the_reason() -> None:
     peer = replace(PEERS[0], python="3.99")
     (answer,) = ask_peer(peer, questions_of("tomb")[0], rounds=1)
@@ -370,7 +375,9 @@ def test_what_a_peer_lacks_stands_in_the_table() -> None:
     assert answer.says == "no report of what it runs"
     assert answer.plain()["lacks"] == answer.says
     table = peer_table([replace(result(ours=1.0, n=1000), question="report")], [answer])
-    assert "--" in table.splitlines()[-1]
+    *_, row, reason = table.splitlines()
+    assert row.endswith("--")
+    assert reason == "-- no report of what it runs: anyio"
 
 
 # -- what the documentation shows
