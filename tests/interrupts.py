@@ -1,7 +1,7 @@
 """Which of the package's functions a KeyboardInterrupt can come into."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -9,7 +9,7 @@ import trio
 
 
 @contextmanager
-def protection_noted() -> Iterator[dict[str, bool]]:
+def protection_noted() -> Generator[dict[str, bool]]:
     """Note, for each function of the package that is called, whether ^C waits until it has ended.
 
     A function that is called several times counts as protected if it was every time.
