@@ -8,7 +8,8 @@ What can be broken is told in ``mutations.py``. Nothing is written into the chec
 tests it. That process is forked from one that has imported and collected everything, and puts the
 broken code in the place of the good one; so a mutant costs the tests that matter and nothing else.
 What is done at import (tables, defaults, decorators) cannot be put in place later: for such a
-mutant, the process is forked from one that has imported pytest and Trio and nothing of ours.
+mutant, the process is forked from one that has imported pytest and Trio and nothing of ours, and
+tries one file of tests after the other.
 
 Which tests matter is measured first: those of the module's own quick tests that reach one of the
 mutated lines, the quickest first, until one fails. A mutant is killed by a failing test, or by not
@@ -196,22 +197,26 @@ class _Server:
         gc.freeze()  # the processes share what they do not touch
         tree, found = _found(self._copy, self._module, self._only)
         items = {_id(item): item for item in session.items}
+        entered: set[str] = set()
         with Race(self._module, measured, self._workers) as race:
             for mutation in found:
-                if mutation.function is not None:
-                    functions = live[mutation.function]
+                functions = live.get(mutation.function or "", [])
+                if not functions or any(function.__closure__ for function in functions):
+                    continue  # done at import, or uses super(): not to be put in place
 
-                    def work(
-                        chosen: list[str],
-                        mutation: Mutation = mutation,
-                        functions: list[FunctionType] = functions,
-                    ) -> int:
-                        _put_in_place(self._copy, self._module, tree, mutation, functions)
-                        session.config.pluginmanager.register(_Limits(measured.seconds))
-                        return _run_items(session, [items[test] for test in chosen])
+                def work(
+                    chosen: list[str],
+                    mutation: Mutation = mutation,
+                    functions: list[FunctionType] = functions,
+                ) -> int:
+                    _put_in_place(self._copy, self._module, tree, mutation, functions)
+                    session.config.pluginmanager.register(_Limits(measured.seconds))
+                    return _run_items(session, [items[test] for test in chosen])
 
-                    race.enter(mutation, work)
-        (self._copy / "raced.pickle").write_bytes(pickle.dumps((race.survivors, race.late)))
+                race.enter(mutation, work)
+                entered.add(mutation.text)
+        raced = race.survivors, race.late, entered
+        (self._copy / "raced.pickle").write_bytes(pickle.dumps(raced))
         return True
 
 
@@ -461,7 +466,8 @@ def tried(copy: Path, module: str, workers: int, only: str) -> Outcome:
     began = time.perf_counter()
     server = _Server(copy, module, workers, only)
     _reaped(_forked(lambda: _pytest(TESTS[module], server)), f"{module} cannot be tried")
-    survived, late = pickle.loads((copy / "raced.pickle").read_bytes())  # noqa: S301 - ours
+    raced = (copy / "raced.pickle").read_bytes()
+    survived, late, entered = pickle.loads(raced)  # noqa: S301 - ours
     measured: Measured = pickle.loads((copy / "measured.pickle").read_bytes())  # noqa: S301 - ours
 
     file = copy / "trioworker" / f"{module}.py"
@@ -469,7 +475,7 @@ def tried(copy: Path, module: str, workers: int, only: str) -> Outcome:
     tree, found = _found(copy, module, only)
     with Race(module, measured, workers) as race:
         for mutation in found:
-            if mutation.function is None:
+            if mutation.text not in entered:
 
                 def work(chosen: list[str], mutation: Mutation = mutation) -> int:
                     mutation.apply()
