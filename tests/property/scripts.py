@@ -109,7 +109,7 @@ class Errors:
     Args:
         cancelled: one that Trio made, since nobody else can.
         dying: makes what the tomb refuses with.
-        foreign: likewise, of another tomb.
+        foreign: likewise, of another tomb, with this message: no two errors read the same.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Errors:
         name: str,
         cancelled: BaseException,
         dying: Callable[[], BaseException],
-        foreign: Callable[[], BaseException],
+        foreign: Callable[[str], BaseException],
     ) -> None:
         self._name = name
         self._cancelled = cancelled
@@ -144,7 +144,7 @@ class Errors:
             case Leaf.DYING:
                 return self._dying()
             case Leaf.FOREIGN:
-                error = self._foreign()
+                error = self._foreign(f"another's {number}")
             case Leaf.INTERRUPT:
                 error = KeyboardInterrupt(f"{self._name} {number}")
             case Leaf.BROKEN:

@@ -94,7 +94,7 @@ class CatacombMachine(Machine):
         owner = self.catacomb.refusal().owner
         self.model = TombModel(owner, grace)
         self.errors = Errors(
-            "error", self.a_cancelled, self.catacomb.refusal, lambda: Dying("another's", object())
+            "error", self.a_cancelled, self.catacomb.refusal, lambda text: Dying(text, object())
         )
         self.script = Script(self.history, self, answer, lambda: self.errors.make(Leaf.BOOM))
         if entered:

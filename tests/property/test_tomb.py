@@ -48,7 +48,7 @@ class Life:
             self.name,
             machine.a_cancelled,
             self.tomb.refusal,
-            lambda: Dying("another's", object()),
+            lambda text: Dying(text, object()),
         )
         self.script = Script(machine.history, self, answer, lambda: self.errors.make(Leaf.BOOM))
         self.body: Spawned[None] | None = None
