@@ -30,6 +30,16 @@ class Indivisible(ExceptionGroup[Exception]):
         raise RuntimeError
 
 
+class Unnotable(ExceptionGroup[Exception]):
+    """A group that takes no notes."""
+
+    def derive(self, excs: Any) -> Any:
+        return Unnotable(self.message, excs)
+
+    def add_note(self, note: str, /) -> None:
+        raise TypeError
+
+
 def is_noise(exc: BaseException) -> bool:
     return isinstance(exc, Noise)
 
@@ -78,6 +88,18 @@ def test_reduced_of_a_group_that_cannot_be_split_is_a_plain_group() -> None:
 
     assert type(left) is ExceptionGroup
     assert (left.message, left.exceptions) == ("two", (error,))
+
+
+def test_reduced_of_a_group_that_takes_no_notes_goes_without_them() -> None:
+    error = ValueError()
+    group = Unnotable("two", [error, OSError()])
+    group.__notes__ = ["seen at dawn"]
+
+    left = reduced(group, lambda leaf: isinstance(leaf, OSError))
+
+    assert isinstance(left, Unnotable)
+    assert left.exceptions == (error,)
+    assert notes(left) == []
 
 
 def test_a_group_deeper_than_the_stack_is_left_as_it_is() -> None:

@@ -52,7 +52,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Self
+from typing import NoReturn, Self
 
 import coverage
 import pytest
@@ -276,7 +276,6 @@ def _forked(work: Callable[[], int]) -> int:
         return pid
     code = 70
     try:
-        os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         output = os.open(_output(os.getpid()), os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
@@ -361,7 +360,11 @@ def measure(session: pytest.Session, copy: Path, result: Path) -> None:
 
 
 def _reaped(pid: int, complaint: str) -> None:
-    _, status = os.waitpid(pid, 0)
+    try:
+        _, status = os.waitpid(pid, 0)
+    except BaseException:
+        os.kill(pid, signal.SIGTERM)  # which makes it end its own
+        raise
     if os.waitstatus_to_exitcode(status) != 0:
         sys.stderr.write(_output(pid).read_text() + "\n")
         sys.exit(complaint)
@@ -420,6 +423,8 @@ class Race:
 
 
 def _limited(work: Callable[[list[str]], int], chosen: list[str]) -> int:
+    os.setpgid(0, 0)  # with all that it may start
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     return work(chosen)
 
@@ -590,6 +595,7 @@ def main() -> int:
     args = parser.parse_args()
     modules = [_module(name) for name in args.module] or list(TESTS)
 
+    signal.signal(signal.SIGTERM, _terminated)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for part in ("trioworker", "tests", "docs"):
@@ -608,6 +614,10 @@ def main() -> int:
                 good = told(outcome, keep=not args.only) and good
             (copy / "measured.pickle").unlink()
     return 0 if good else 1
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    sys.exit(f"ended by signal {number}")
 
 
 def told(outcome: Outcome, *, keep: bool) -> bool:
