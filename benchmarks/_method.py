@@ -4,8 +4,12 @@ A **trial** does some work once and returns what it cost: a number for each thin
 A `Question` has two, ours and the floor's. They run in turn in one process, in changing order,
 after one round that does not count; and each round gives one ratio, of two neighbours in time. What
 slows the machine for a while then slows both sides of a pair, and the median of the ratios moves
-less than either side's times do. Load that comes and goes faster than a round still disturbs it,
-which is what the printed minimum and maximum are for.
+less than either side's times do. What remains is what the printed minimum and maximum are for.
+
+Time is what the processor spent on the process. Nothing here waits for the world, so with the
+machine to ourselves that is the time on the wall as well; with others at work, it is our part of
+it. How the two compare over a whole run is told at its end: a side that slept, or a machine that
+was shared, shows there.
 
 The garbage collector is left as Python sets it, because that is how programs run; what it would
 collect of an earlier trial is collected before the next, and before each phase of a trial.
@@ -245,29 +249,27 @@ def exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
 
 
 class Stopwatch:
-    """Real time per worker, in microseconds. Making one starts it.
+    """The processor's time per worker, in microseconds. Making one starts it.
 
     What the phase before has left behind is collected first.
     """
 
     all_real: ClassVar[float] = 0.0
     all_busy: ClassVar[float] = 0.0
-    """The seconds of all of them together, and those that the processor worked for us in them.
-
-    Nothing here waits for the world: what is missing went to other programs."""
+    """The seconds of all of them together, by the clock on the wall and by the processor's."""
 
     def __init__(self, n: int) -> None:
         self._n = n
         gc.collect()
-        self._busy = process_time()
         self._began = perf_counter()
+        self._busy = process_time()
 
     def read(self) -> float:
         """Return the microseconds per worker since the start."""
-        real = perf_counter() - self._began
-        Stopwatch.all_real += real
-        Stopwatch.all_busy += process_time() - self._busy
-        return real / self._n * 1e6
+        busy = process_time() - self._busy
+        Stopwatch.all_busy += busy
+        Stopwatch.all_real += perf_counter() - self._began
+        return busy / self._n * 1e6
 
     @classmethod
     def undisturbed(cls) -> float | None:
@@ -300,8 +302,8 @@ class Scales:
 def importing(module: str) -> Trial:
     """Make a trial that imports `module` in interpreters of its own, in milliseconds."""
     code = (
-        "from time import perf_counter\nbegan = perf_counter()\n"
-        f"import {module}\nprint(1000 * (perf_counter() - began))"
+        "from time import process_time\nbegan = process_time()\n"
+        f"import {module}\nprint(1000 * (process_time() - began))"
     )
 
     def trial(n: int) -> dict[str, float]:

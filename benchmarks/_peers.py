@@ -30,7 +30,7 @@ from ._method import Question, Result
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = Path(__file__).parent / "peers" / "requirements"
 ENVIRONMENTS = ROOT / "build" / "peers"
-SECONDS = 90
+SECONDS = 240
 """That one question may take in one peer."""
 
 NOT_ASKED = ("growth",)

@@ -33,8 +33,7 @@ async def floor(n: int, shape: Shape) -> dict[str, float]:
         try:
             with worker.scope:
                 for needed in graph[i]:
-                    if not workers[needed].started.is_set():
-                        await workers[needed].started.wait()
+                    await workers[needed].started.wait()
                 worker.started.set()
                 up.down()
                 await trio.sleep_forever()

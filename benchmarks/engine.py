@@ -25,8 +25,10 @@ async def floor(n: int, shape: Shape) -> dict[str, float]:
     async def worker(i: int, scope: trio.CancelScope, done: trio.Event) -> None:
         try:
             with scope:
-                for needed in graph[i]:
-                    if not started[needed].is_set():  # waiting for one that is costs a checkpoint
+                for place, needed in enumerate(graph[i]):
+                    # One wait for whoever needs something; others only if they are not over yet,
+                    # as a wait for an event that is set still costs a checkpoint.
+                    if place == 0 or not started[needed].is_set():
                         await started[needed].wait()
                 started[i].set()
                 up.down()

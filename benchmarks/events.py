@@ -58,7 +58,7 @@ class Floor:
     async def _live(self, i: int, scope: trio.CancelScope, done: trio.Event) -> None:
         try:
             with scope:
-                if i and not self.root.is_set():
+                if i:
                     await self.root.wait()
                 self._tell(i, UP)
                 if not i:

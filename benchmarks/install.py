@@ -24,7 +24,7 @@ async def worker(i: int, workers: list[tuple[trio.CancelScope, trio.Event, trio.
     scope, started, done = workers[i]
     try:
         with scope:
-            if i and not workers[0][1].is_set():
+            if i:
                 await workers[0][1].wait()
             started.set()
             await trio.sleep_forever()

@@ -45,8 +45,7 @@ async def floor(n: int, error: type[Exception]) -> dict[str, float]:
             started, done = trio.Event(), trio.Event()
             try:
                 with trio.CancelScope():
-                    if not root.is_set():
-                        await root.wait()
+                    await root.wait()
                     started.set()
                     await leaf.live(error)
             except error:

@@ -50,8 +50,8 @@ class Run:
         """Wait for those it needs; then be up until cancelled."""
         try:
             with scope:
-                for needed in self.graph[i]:
-                    if not self.started[needed].is_set():
+                for place, needed in enumerate(self.graph[i]):
+                    if place == 0 or not self.started[needed].is_set():
                         await self.started[needed].wait()
                 self.started[i].set()
                 self.up.down()

@@ -56,8 +56,8 @@ class Run:
 
     async def worker(self, i: int) -> None:
         """Wait for those it needs; then be up until cancelled."""
-        for needed in self.graph[i]:
-            if not self.started[needed].is_set():
+        for place, needed in enumerate(self.graph[i]):
+            if place == 0 or not self.started[needed].is_set():
                 await self.started[needed].wait()
         self.started[i].set()
         self.up.down()
