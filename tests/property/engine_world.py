@@ -1,10 +1,10 @@
 """The world that an engine of the property tests lives in: workers that do anything they are told.
 
-A `World` has one engine, and writes down what happens: each call of a verb, and each thing that one
-of its workers does or feels, as an `Entry` for the model. A worker (`Life`) is a start function that
-first does what its `Plan` says, then what it is told, and, when it is cancelled, what its plan says
-for that. Foreign code that the engine calls (`ask`, `filter`, `is_fatal`, `worst_error`) may be
-*armed* with a verb, which it calls the next time that it is called itself.
+A `World` has one engine, and notes what happens: each call of a verb, and each thing that one of its
+workers does or feels, as an `Entry` for the model. A worker (`Life`) is a start function that first
+does what its `Plan` says, then what it is told, and, when it is cancelled, what its plan says for
+that. Foreign code that the engine calls (`ask`, `filter`, `is_fatal`, `worst_error`) may be *armed*
+with a verb, which it calls the next time that it is called itself.
 
 Every exception has a number of its own in its text (``<17>``), so that the end of a test can look
 for it in histories, results and the log.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,6 @@ from trioworker.dependency import (
     Bounce,
     Engine,
     EngineConfig,
-    EngineReport,
     Getter,
     Manifold,
     Missing,
@@ -91,7 +90,6 @@ class Plan:
     ask: str = "ignore"  # or "leave", "raise"
     verb: Verb | None = None  # in its start
     stop_verb: Verb | None = None  # in its clean-up
-    uses_get: bool = True
 
 
 QUIET = Plan()
@@ -127,13 +125,13 @@ class Life:
 
     async def run(self, get: Getter, status: Status, spec: Spec) -> None:
         self.world.lives[self.name] = self
-        self.note("begin", self.given(get, spec))
+        self.note("begin", given(get, spec))
         try:
             try:
                 await self.live(get, status, spec)
             except trio.Cancelled:
                 self.note("felt")
-                await self.die(get)
+                await self.die()
                 raise
         except BaseException as exc:
             self.is_over = True
@@ -141,13 +139,6 @@ class Life:
             raise
         self.is_over = True
         self.note("left", [])
-
-    def given(self, get: Getter, spec: Spec) -> dict[str, int]:
-        tokens = {name: get(name, Token).number for name in spec.inputs}
-        for name in spec.optional:
-            token = get.optional(name, Token)
-            tokens[name] = token.number if token else 0
-        return tokens
 
     async def live(self, get: Getter, status: Status, spec: Spec) -> None:
         plan = self.plan
@@ -168,19 +159,19 @@ class Life:
         async for order in self._orders:
             if order[0] == "return":
                 return
-            if order[0] == "raise":
-                raise self.world.error(order[1])
-            if order[0] == "live" and spec.live:
-                self.look_at(get, spec.live[0])
             if order[0] == "cancel":
                 with trio.CancelScope() as scope:
                     scope.cancel()
                     await trio.sleep_forever()
                 return
+            if order[0] == "live" and spec.live:
+                self.look_at(get, spec.live[0])
             await self.obey(order, get, status)
 
     async def obey(self, order: tuple[Any, ...], get: Getter, status: Status) -> None:
         match order[0]:
+            case "raise":
+                raise self.world.error(order[1])
             case "ready" if not self.is_ready:
                 self.ready(status)
             case "shield":
@@ -212,7 +203,7 @@ class Life:
         finally:
             self.asleep_until = None
 
-    async def die(self, get: Getter) -> None:
+    async def die(self) -> None:
         plan = self.plan
         if plan.stop_verb:
             self.world.verb(plan.stop_verb)
@@ -226,7 +217,7 @@ class Life:
                 await self.let_go.wait()
 
     @contextmanager
-    def shield(self) -> Iterator[None]:
+    def shield(self) -> Generator[None]:
         self.shielded = True
         try:
             with trio.CancelScope(shield=True):
@@ -279,12 +270,12 @@ class World:
         self.hidden: set[int] = set()  # by a filter, on purpose
         self.armed: dict[str, Verb] = {}
         self.depth = 0
+        self.is_draining = False
         self.seen = 0  # how much of the history was before the last rest
         self.kinds: dict[str, list[Kind]] = {}  # all that were installed under a name
         self.transitions: list[Transition] = []
         self.records: list[str] = []
         self.running: Spawned[None] | None = None
-        self.reports: EngineReport
         config = EngineConfig(
             restart=restart_policy(policy),
             is_fatal=self.is_fatal,
@@ -328,11 +319,18 @@ class World:
             entry = self.note(what, data={"reason": leaves, "grace": grace})
             return entry, lambda: engine.kill(reason, grace=grace)
         if what == "drain":
-            return self.note(what), engine.drain
+            return self.note(what), self.drain
         if what == "install":
             kinds, later = args
             return self.installing(kinds, later)
         return self.note(what, args[0]), lambda: getattr(engine, what)(args[0])
+
+    def drain(self) -> None:
+        was, self.is_draining = self.is_draining, True
+        try:
+            self.engine.drain()
+        finally:
+            self.is_draining = was
 
     def installing(
         self, kinds: dict[str, Kind], later: tuple[str, ...] | None
@@ -410,14 +408,19 @@ class World:
         """Whether a verb that foreign code calls hits one whose end is being dealt with just now.
 
         Before or after the decision, it would make the difference of one failure that counts, and
-        which of them it is, nobody but the engine can tell. So it is put off.
+        which of them it is, nobody but the engine can tell. So it is put off; likewise a release in
+        the middle of a drain, before or after what it releases was held.
         """
         what, args = verb
+        if what == "release" and self.is_draining:
+            return True
         ending = {e.name for e in self.history[self.seen :] if e.what in ("left", "helper_left")}
-        return bool(ending) if what == "drain" else what in ("restart", "hold") and args[0] in ending
+        return (
+            bool(ending) if what == "drain" else what in ("restart", "hold") and args[0] in ending
+        )
 
     @contextmanager
-    def hook(self, name: str) -> Iterator[None]:
+    def hook(self, name: str) -> Generator[None]:
         self.depth += 1
         try:
             if (verb := self.armed.get(name)) and not self.is_in_between(verb):
@@ -444,7 +447,7 @@ class World:
     def error(self, kind: str) -> BaseException:
         """Make an exception with a number of its own."""
         if kind.startswith("group"):
-            return ExceptionGroup("of several", [self.error(k) for k in kind.split()[1:]])
+            return BaseExceptionGroup("of several", [self.error(k) for k in kind.split()[1:]])
         number = len(self.made) + 1
         text = f"<{number}>"
         error: BaseException
@@ -458,6 +461,15 @@ class World:
             error = next(type_ for type_, name in KINDS.items() if name == kind)(text)
         self.made[number] = error
         return error
+
+
+def given(get: Getter, spec: Spec) -> dict[str, int]:
+    """Return the number of the run of each input that a run is given; 0 for none."""
+    tokens = {name: get(name, Token).number for name in spec.inputs}
+    for name in spec.optional:
+        token = get.optional(name, Token)
+        tokens[name] = token.number if token else 0
+    return tokens
 
 
 def kinds_of(exc: BaseException) -> list[str]:

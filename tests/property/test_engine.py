@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -33,11 +34,19 @@ from trioworker.dependency import Transition
 
 from .driver import Driver
 from .engine_model import Model, Policy, Spec
-from .engine_world import Collector, Kind, Plan, Verb, World, kinds_of, living, texts
+from .engine_strategies import (
+    NAMES,
+    any_action,
+    endings,
+    kinds_for,
+    operator_verbs,
+    orders,
+    planning,
+    policies,
+)
+from .engine_world import Collector, Verb, World, kinds_of, living, texts
 
 pytestmark = pytest.mark.full
-
-NAMES = "abcdef"
 
 # What may follow what: the picture in docs/states.md, arrow by arrow.
 _ENDS = {"waiting", "delayed", "done", "failed", "held", "stopped", "absent"}
@@ -120,8 +129,6 @@ class Recorder:
 class EngineMachine(RuleBasedStateMachine):
     """One engine, up to six manifolds, and all that can be done to them."""
 
-    on_example: Callable[[EngineMachine], None] | None = None
-
     def __init__(self) -> None:
         super().__init__()
         self.driver = Driver()
@@ -132,22 +139,21 @@ class EngineMachine(RuleBasedStateMachine):
     # -- rules -------------------------------------------------------------------------------------
 
     @initialize(
-        randomness=st.random_module(),
         kinds=st.data(),
         is_open=st.sampled_from([True, True, True, False]),
         on_failed=st.sampled_from(["report", "report", "report", "fatal"]),
         chance=st.sampled_from([0.5, 0.0, 0.999]),
-        policy=st.deferred(lambda: policies),
+        policy=policies,
     )
     def begin(
         self,
-        randomness: object,
         kinds: st.DataObject,
-        is_open: bool,
+        is_open: bool,  # noqa: FBT001 - Hypothesis calls by keyword
         on_failed: str,
         chance: float,
         policy: Policy,
     ) -> None:
+        kinds.draw(st.random_module())
         self.world = World(self.driver, policy, on_failed=on_failed, chance=chance)
         self.model = Model(policy, on_failed=on_failed)
         self.recorder = Recorder(self.world)
@@ -180,7 +186,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.model.mans) < len(NAMES))
     @rule(data=st.data(), may_be_taken=st.integers(0, 3).map(lambda luck: luck == 0))
-    def install_all(self, data: st.DataObject, may_be_taken: bool) -> None:
+    def install_all(self, data: st.DataObject, may_be_taken: bool) -> None:  # noqa: FBT001 - as above
         free = [n for n in NAMES if may_be_taken or n not in self.model.mans]
         names = data.draw(st.sets(st.sampled_from(free), min_size=1, max_size=3))
         graph = {name: data.draw(kinds_for(name, later=True)) for name in sorted(names)}
@@ -188,29 +194,29 @@ class EngineMachine(RuleBasedStateMachine):
         with self.watched():
             self.step(("verb", ("install", (graph, later))))
 
-    @rule(verb=st.deferred(lambda: operator_verbs))
+    @rule(verb=operator_verbs)
     def operate(self, verb: Verb) -> None:
         with self.watched():
             self.step(("verb", verb))
 
-    @rule(action=st.deferred(lambda: orders))
+    @rule(action=orders)
     def tell(self, action: Any) -> None:
         with self.watched():
             self.step(action)
 
-    @rule(action=st.deferred(lambda: orders))
+    @rule(action=orders)
     def tell_again(self, action: Any) -> None:
         """As `tell`: what workers do is half of what happens."""
         with self.watched():
             self.step(action)
 
-    @rule(action=st.deferred(lambda: planning), verb=st.sampled_from(["restart", "", ""]))
+    @rule(action=planning, verb=st.sampled_from(["restart", "", ""]))
     def plan(self, action: Any, verb: str) -> None:
         with self.watched():
             then = [("verb", (verb, (action[1],)))] if verb else []
             self.step(action, *then)
 
-    @rule(actions=st.deferred(lambda: st.lists(any_action, min_size=2, max_size=5)))
+    @rule(actions=st.lists(any_action, min_size=2, max_size=5))
     def several(self, actions: list[Any]) -> None:
         with self.watched():
             self.step(*actions)
@@ -236,7 +242,7 @@ class EngineMachine(RuleBasedStateMachine):
             if not self.is_racy():
                 self.driver.jump_at_once(seconds)
 
-    @rule(luck=st.integers(0, 5), action=st.deferred(lambda: endings))
+    @rule(luck=st.integers(0, 5), action=endings)
     def end(self, luck: int, action: Any) -> None:
         if luck == 0:
             with self.watched():
@@ -342,12 +348,15 @@ class EngineMachine(RuleBasedStateMachine):
             assert list(m.waiting_for) == wanted, name
             if not self.model.panic:
                 assert (m.stuck is not None) == bool(man.run and man.run.stuck), name
-            if man.failures == {0}:
+            if man.failures == frozenset({0}):
                 assert m.state != "delayed" or m.failures in (0, 1), name
 
     def check_counts(self, name: str, starts: int, ends: list[str]) -> None:
         man = self.model.mans[name]
-        assert abs(starts - man.starts) <= self.model.hooked_verbs, f"{name}: {starts} starts"
+        # One that rests may be woken in the middle of a stop, by what it reads, and be stopped
+        # before it is called: the only starts and ends that the model does not have.
+        if not (man.spec.live or man.spec.optional):
+            assert abs(starts - man.starts) <= self.model.hooked_verbs, f"{name}: {starts} starts"
         wanted = man.ends
         if starts != man.starts:
             wanted = [kind for kind in man.ends if kind != "stopped"]
@@ -387,8 +396,6 @@ class EngineMachine(RuleBasedStateMachine):
         try:
             if not self.went_wrong:
                 self.end_all()
-                if self.on_example is not None:
-                    self.on_example()
         finally:
             if hasattr(self, "collector"):
                 logging.getLogger("trioworker").removeHandler(self.collector)
@@ -399,10 +406,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def give_up(self) -> None:
         """After a failure: end the run, whatever state it is in, and tell no second story."""
-        try:
+        with suppress(Exception):
             self.driver.close()
-        except Exception:  # noqa: BLE001 - the first failure is the one to be told
-            pass
 
     def end_all(self) -> None:
         world = self.world
@@ -498,141 +503,12 @@ def _seconds_left() -> float:
     return trio.lowlevel.current_statistics().seconds_to_next_deadline
 
 
-# -- what may happen ---------------------------------------------------------------------------------
-
-names = st.sampled_from(NAMES)
-
-faults = st.sampled_from(
-    [
-        "error",
-        "error",
-        "bounce",
-        "missing",
-        "uninstall",
-        "retry",
-        "dying",
-        "domain",
-        "group error bounce",
-        "group missing bounce",
-        "group uninstall dying",
-        "group retry missing",
-    ]
-)
-rare = st.sampled_from(["fatal", "poison", "interrupt", "group error fatal"])
-any_fault = st.integers(0, 24).flatmap(lambda luck: faults if luck else rare)
-
-operator_verbs = st.one_of(
-    st.tuples(
-        st.sampled_from(["restart", "restart", "hold", "release", "release", "uninstall"]),
-        st.tuples(names),
-    ),
-    st.tuples(st.sampled_from(["restart", "hold", "release", "uninstall"]), st.tuples(names)),
-    st.integers(0, 4).map(lambda luck: ("drain", ()) if luck == 0 else ("restart", ("a",))),
-)
-
-plans = st.builds(
-    Plan,
-    begin=st.sampled_from(["ready", "ready", "ready", "late", "hang", "return", "fail", "flash"]),
-    fault=any_fault,
-    late=st.sampled_from([0.51, 1.83]),
-    stop=st.sampled_from(["die", "die", "raise", "linger", "stuck", "swallow"]),
-    stop_fault=any_fault,
-    ask=st.sampled_from(["ignore", "leave", "raise"]),
-    verb=st.none() | operator_verbs,
-    stop_verb=st.none() | operator_verbs,
-)
-
-orders = st.one_of(
-    st.tuples(
-        st.just("tell"),
-        names,
-        st.one_of(
-            st.sampled_from([("return",), ("ready",), ("cancel",), ("shield", 0.63), ("live",)]),
-            st.tuples(st.just("raise"), any_fault),
-            st.tuples(st.just("raise"), any_fault),
-            st.tuples(st.just("helper"), st.booleans()),
-            st.tuples(st.just("verb"), operator_verbs),
-        ),
-    ),
-    st.tuples(st.just("helper"), names, any_fault | st.just("return")),
-    st.tuples(st.just("let go"), names),
-    st.tuples(
-        st.just("arm"),
-        st.sampled_from(["ask", "filter", "engine_filter", "is_fatal", "worst_error"]),
-        operator_verbs,
-    ),
-)
-planning = st.tuples(st.just("plan"), names, plans)
-endings = st.one_of(
-    st.just(("cancel",)),
-    st.tuples(
-        st.just("verb"),
-        st.tuples(
-            st.just("kill"),
-            st.tuples(st.sampled_from(["", "", "error"]), st.sampled_from([None, 0.0, 0.3])),
-        ),
-    ),
-)
-any_action = st.one_of(
-    st.tuples(st.just("verb"), operator_verbs), orders, orders, planning, planning
-)
-
-policies = st.builds(
-    Policy,
-    error_delay=st.sampled_from([1.0, 0.3]),
-    factor=st.sampled_from([1.5, 1.0]),
-    max_delay=st.sampled_from([60.0, 2.0]),
-    jitter=st.sampled_from([0.0, 0.1]),
-    reset_after=st.sampled_from([60.0, 4.1]),
-    bounce_delay=st.sampled_from([0.01, 0.4]),
-    max_restarts=st.sampled_from([None, None, 1, 2]),
-    period=st.sampled_from([60.0, 3.3]),
-)
-
-
-@st.composite
-def kinds_for(draw: st.DrawFn, name: str, later: bool) -> Kind:
-    """Draw a manifold for `name`: it mostly depends on names before its own.
-
-    Args:
-        draw: Hypothesis'.
-        name: what it is to be called.
-        later: whether it may depend on what was not installed before, or even on itself.
-    """
-    before = [other for other in NAMES if other < name]
-    odd = later and draw(st.integers(0, 4)) == 0
-    pool = [*NAMES] if odd else before
-    ways: dict[str, list[str]] = {"inputs": [], "optional": [], "live": []}
-    for other in draw(st.lists(st.sampled_from(pool), unique=True, max_size=3)) if pool else ():
-        ways[draw(st.sampled_from(["inputs", "inputs", "inputs", "optional", "live"]))].append(
-            other
-        )
-    if draw(st.integers(0, 3)) == 0:
-        ways["live"] += draw(st.sampled_from([*NAMES]).map(list))
-    taken = ways["inputs"] + ways["optional"]
-    live = tuple(dict.fromkeys(n for n in ways["live"] if n not in taken))
-    has_ask = draw(st.integers(0, 2)) == 0
-    how = draw(st.sampled_from(["none", "none", "translate", "drop", "break"]))
-    spec = Spec(
-        filter=how != "none",
-        inputs=tuple(ways["inputs"]),
-        optional=tuple(ways["optional"]),
-        live=live,
-        ask=has_ask,
-        grace=draw(st.sampled_from([0.0, 0.9, 5.3])) if has_ask else 0.0,
-        start_timeout=draw(st.sampled_from([None, None, 1.13])),
-        stop_timeout=draw(st.sampled_from([10.0, 0.41, None])),
-        policy=draw(st.none() | policies),
-    )
-    return Kind(spec, how)
-
-
 def examples(n: int) -> settings:
     return settings(
         max_examples=n,
         stateful_step_count=30,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
 
 

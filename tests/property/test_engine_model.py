@@ -186,7 +186,7 @@ def test_too_many_restarts_are_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaves", "state"),
+    "leaves, state",
     [
         ((), "done"),
         (("missing 1",), "waiting"),
@@ -207,9 +207,16 @@ def test_an_end_leads_where_its_leaves_say(leaves: tuple[str, ...], state: str) 
     assert story.states().get("a", "absent") == state
 
 
-@pytest.mark.parametrize("way", ["inputs", "optional", "live"])
+WAYS = {
+    "inputs": Spec(inputs=("a",)),
+    "optional": Spec(optional=("a",)),
+    "live": Spec(live=("a",)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_one_that_is_done_runs_again_when_an_input_changes(way: str) -> None:
-    story = Story(a=Spec(), b=Spec(**{way: ("a",)}))
+    story = Story(a=Spec(), b=WAYS[way])
     story.up("a")
     story.up("b", **({} if way == "live" else {"a": 1}))
     story.left("b")
@@ -341,7 +348,7 @@ def test_one_that_ended_early_keeps_its_place_in_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verbs", "state"),
+    "verbs, state",
     [
         (["restart"], "starting"),
         (["hold"], "held"),
@@ -362,7 +369,7 @@ def test_the_last_word_is_the_strongest(verbs: list[str], state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("specs", "later", "error"),
+    "specs, later, error",
     [
         ({"a": Spec()}, None, "AlreadyExists"),
         ({"x": Spec(inputs=("x",))}, None, "CycleError"),
