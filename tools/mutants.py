@@ -384,7 +384,9 @@ class Race:
     def enter(self, mutation: Mutation, work: Callable[[list[str]], int]) -> None:
         """Fork a process that does `work` with the tests that matter, when there is room for it."""
         lines = mutation.reached_by
-        chosen = [test for test, seen in self._reached.items() if lines is None or lines & seen]
+        chosen = list(self._seconds)
+        if lines is not None:
+            chosen = [test for test, seen in self._reached.items() if lines & seen]
         if not chosen:
             self.survivors.append(mutation.text)
             return

@@ -51,7 +51,7 @@ class Mutation:
     function: str | None
     """The outermost function that it changes the body of; None: what is done at import."""
     reached_by: frozenset[int] | None
-    """The lines of which at least one must run for it to have an effect; None: any."""
+    """The lines of which at least one must run for it to have an effect; None: not known."""
     apply: Callable[[], None] = field(compare=False)
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from trioworker.dependency._states import BUSY, MOVING, RUNNING, TABLE, Intention, State
-from trioworker.dependency._verdicts import Kind
 
 WITHOUT_RUN = "hold>held, shut down>stopped, remove>absent"
 END = "again>waiting, later>delayed, return>done, give up>failed, " + WITHOUT_RUN
@@ -43,16 +42,3 @@ def test_a_later_intention_outranks_an_earlier_one() -> None:
         "SHUTDOWN",
     ]
     assert [*map(int, Intention)] == [0, 1, 2, 3]
-
-
-def test_the_kinds_of_ends_are_words_for_reports() -> None:
-    assert [*map(str, Kind)] == [
-        "fatal",
-        "error",
-        "dying",
-        "uninstall",
-        "missing",
-        "retry",
-        "bounce",
-        "returned",
-    ]

@@ -104,3 +104,16 @@ def test_retry_after_says_when_and_why() -> None:
     assert str(RetryAfter(2.5)) == "in 2.5 s"
     assert str(RetryAfter(2.5, "busy")) == "in 2.5 s: busy"
     assert RetryAfter(0).seconds == 0
+
+
+def test_the_kinds_of_ends_are_words_for_reports() -> None:
+    assert [*map(str, Kind)] == [
+        "fatal",
+        "error",
+        "dying",
+        "uninstall",
+        "missing",
+        "retry",
+        "bounce",
+        "returned",
+    ]
