@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import trio
 
-from benchmarks import __main__ as command, _peers, engine, events, idle
+from benchmarks import __main__ as command, _method, _peers, engine, events, idle
 from benchmarks.__main__ import FILES, as_json, ask, main, questions_of
 from benchmarks._charts import LEFT, WIDTH, chart
 from benchmarks._method import Bar, Question, Result, Spread, answers, exponent, growths
@@ -149,6 +149,15 @@ def test_a_ratio_is_taken_pair_by_pair() -> None:
     (answer,) = answers(question, n=1, rounds=3)  # the first round does not count
     assert answer.ratio == Spread(4.0, 1.5, 6.0)
     assert answer.difference == Spread(6.0, 1.0, 25.0)
+
+
+def test_the_time_of_other_programs_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_method, "process_time", iter([10.0, 10.002]).__next__)
+    monkeypatch.setattr(_method, "perf_counter", iter([50.0, 50.008]).__next__)
+    for total in ("all_real", "all_busy"):
+        monkeypatch.setattr(_method.Stopwatch, total, 0.0)
+    assert _method.Stopwatch(1000).read() == pytest.approx(2.0)  # microseconds for each
+    assert _method.Stopwatch.undisturbed() == pytest.approx(0.25)
 
 
 def test_there_is_no_ratio_to_a_floor_that_costs_nothing() -> None:
