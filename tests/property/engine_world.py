@@ -1,10 +1,10 @@
 """The world that an engine of the property tests lives in: workers that do anything they are told.
 
-A `World` has one engine, and notes what happens: each call of a verb, and each thing that one of its
-workers does or feels, as an `Entry` for the model. A worker (`Life`) is a start function that first
-does what its `Plan` says, then what it is told, and, when it is cancelled, what its plan says for
-that. Foreign code that the engine calls (`ask`, `filter`, `is_fatal`, `worst_error`) may be *armed*
-with a verb, which it calls the next time that it is called itself.
+A `World` has one engine, and notes what happens: each call of a verb, and each thing that one of
+its workers does or feels, as an `Entry` for the model. A worker (`Life`) is a start function that
+first does what its `Plan` says, then what it is told, and, when it is cancelled, what its plan says
+for that. Foreign code that the engine calls (`ask`, `filter`, `is_fatal`, `worst_error`) may be
+*armed* with a verb, which it calls the next time that it is called itself.
 
 Every exception has a number of its own in its text (``<17>``), so that the end of a test can look
 for it in histories, results and the log.
