@@ -151,7 +151,7 @@ def _describe_leaf(exc: BaseException) -> str:
 
 
 def _notes(exc: BaseException) -> list[str]:
-    notes = getattr(exc, "__notes__", ())
+    notes = getattr(exc, "__notes__", None)
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
