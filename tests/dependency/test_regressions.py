@@ -361,7 +361,7 @@ async def test_r6_who_waits_for_a_worker_that_is_stopping_hears_at_once_that_the
 async def test_e2_nothing_starts_on_what_is_to_restart_for_an_optional_input(
     autojump_clock: MockClock,
 ) -> None:
-    """One needs b and c, which is restarted when b, optional to it, comes back: it waits for both."""
+    """One needs b and c, which is restarted when b, optional to it, comes back: it waits."""
     ends: dict[str, float] = {}
     fail = trio.Event()
     starts = [failing_on(fail, OSError()), lasting(ends, "b")]
