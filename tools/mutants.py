@@ -134,7 +134,7 @@ class _Limits:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         before = self._seconds.get(_id(item), 1.0)
-        signal.setitimer(signal.ITIMER_REAL, 10 + 10 * before)
+        signal.setitimer(signal.ITIMER_REAL, 4 + 10 * before)
         signal.setitimer(signal.ITIMER_PROF, 2 + 5 * before)
         result = yield
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -590,7 +590,8 @@ def main() -> int:
     """Try the modules that were asked for; 0 if all is well."""
     parser = argparse.ArgumentParser(description="Break the core and see the tests notice.")
     parser.add_argument("module", nargs="*", help="such as _tomb; all of them by default")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    # Twice as many as there are cores: a mutant that hangs sleeps most of its time.
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument(
         "--only", default="", help="mutants with this in their text; writes nothing"
     )
