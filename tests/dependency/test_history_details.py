@@ -1,0 +1,85 @@
+"""The line of the log that tells how a run ended and what follows, word for word."""
+
+import logging
+
+import pytest
+
+from trioworker.dependency._history import log
+from trioworker.dependency._node import Node
+from trioworker.dependency._states import Event
+from trioworker.dependency._verdicts import Kind
+
+LOGGER = logging.getLogger("test_history_details")
+
+
+@pytest.mark.parametrize(
+    "event, delay, follows",
+    [
+        (Event.LATER, 2.5, "starts again in 2.5 s"),
+        (Event.AGAIN, 0.0, "starts again when its inputs allow"),
+        (Event.RETURN, 0.0, "is done"),
+        (Event.GIVE_UP, 0.0, "was restarted too often: it stays failed"),
+        (Event.HOLD, 0.0, "is held"),
+        (Event.SHUT_DOWN, 0.0, "is stopped with its engine"),
+        (Event.REMOVE, 0.0, "is uninstalled"),
+    ],
+)
+def test_the_log_says_what_follows_an_end(
+    event: Event, delay: float, follows: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    error = OSError("gone")
+    log(LOGGER, Node("db"), Kind.ERROR, error, event, delay)
+    log(LOGGER, Node("db"), Kind.MISSING, error, event, delay)
+    log(LOGGER, Node("db"), Kind.RETURNED, None, event, delay)
+
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, f'"db" manifold failed, and {follows}: OSError: gone'),
+        (logging.INFO, f'"db" manifold ended, and {follows}: OSError: gone'),
+        (logging.DEBUG, f'"db" manifold returned, and {follows}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind, level, has_traceback",
+    [
+        (Kind.FATAL, logging.ERROR, True),
+        (Kind.ERROR, logging.ERROR, True),
+        (Kind.DYING, logging.INFO, False),
+        (Kind.UNINSTALL, logging.INFO, False),
+        (Kind.MISSING, logging.INFO, False),
+        (Kind.RETRY, logging.INFO, False),
+        (Kind.BOUNCE, logging.INFO, False),
+    ],
+)
+def test_an_end_is_logged_at_the_level_it_deserves(
+    kind: Kind, level: int, has_traceback: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    error = OSError("gone")
+    log(LOGGER, Node("db"), kind, error, Event.AGAIN, 0.0)
+
+    [record] = caplog.records
+    assert record.levelno == level
+    assert (record.exc_info[1] if record.exc_info else None) is (error if has_traceback else None)
+
+
+def test_an_interrupt_is_logged_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    log(LOGGER, Node("db"), Kind.FATAL, KeyboardInterrupt(), Event.SHUT_DOWN, 0.0)
+
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.ERROR, None)
+
+
+def test_what_nobody_wants_to_read_is_not_put_into_words(caplog: pytest.LogCaptureFixture) -> None:
+    read: list[str] = []
+
+    class Noticing(Exception):
+        def __str__(self) -> str:
+            read.append("read")
+            return "gone"
+
+    caplog.set_level(logging.CRITICAL)
+    log(LOGGER, Node("db"), Kind.ERROR, Noticing(), Event.AGAIN, 0.0)
+
+    assert (read, caplog.records) == ([], [])
