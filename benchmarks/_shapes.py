@@ -12,12 +12,14 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from trioworker import _demo
+
 Graph = Sequence[Sequence[int]]
 Shape = Callable[[int], Graph]
 
 LAYERS = 10
 SEED = 4
-REAL = Path(__file__).resolve().parent.parent / "trioworker" / "_demo" / "graphs"
+REAL = Path(_demo.__file__).parent / "graphs"
 
 
 def independent(n: int) -> Graph:
