@@ -39,6 +39,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
 }
 _FOR_CHECKERS = {"final", "overload", "runtime_checkable"}
+_TYPING = {"cast", "TypeVar"}
 _NOT_RUN = {"annotation", "returns", "type_params", "ctx", "keywords", "bases"}
 
 
@@ -252,7 +253,11 @@ class _Finder:
         if isinstance(node, ast.FormattedValue):
             self.children(node, "value")  # the format itself is text for the reader
         elif isinstance(node, ast.Call):
-            self.children(node, "func", "args", "keywords")
+            if _name(node.func) not in _TYPING:
+                self.children(node, "func", "args", "keywords")
+            for index, arg in enumerate(node.args[1:], 1):
+                if _name(node.func) in _TYPING:
+                    self.visit(_Place(node, "args", index), arg)
         else:
             self.children(node)
 
@@ -291,7 +296,7 @@ class _Finder:
                 self.put_at(_Place(node, "ops", index), node, other(), shown)
 
     def call(self, node: ast.Call) -> None:
-        if _name(node.func) in {"cast", "TypeVar"}:
+        if _name(node.func) in _TYPING:
             return
         for index, arg in enumerate(node.args):
             if not _is_none(arg) and not isinstance(arg, ast.Starred):
@@ -375,6 +380,8 @@ def _is_for_checkers(node: ast.stmt) -> bool:
     if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
         return True
     if isinstance(node, ast.Assign):
+        if isinstance(node.value, ast.Subscript) and not node.col_offset:
+            return True  # another name for a type
         return any(_name(target) in {"__slots__", "__all__"} for target in node.targets)
     return isinstance(node, ast.AnnAssign) and node.value is None
 

@@ -80,7 +80,6 @@ class Registry:
         """Add what was checked; return its node, whose state the caller moves."""
         node = self._node(name)
         node.manifold = manifold
-        node.farewell = None
         for field, kind in (("required", "inputs"), ("optional", "optional"), ("live", "live")):
             if roles := getattr(manifold, kind):
                 self._link(node, field, manifold.bound(roles))
@@ -175,7 +174,7 @@ class Registry:
         names = [node.name for node in self.all_installed()]
         if len(names) > _MANY:
             return ""
-        close = difflib.get_close_matches(name, [*names, *more], n=3)
+        close = difflib.get_close_matches(name, [*names, *more])
         if not close:
             return ""
         guesses = " or ".join(f'"{other}"' for other in close)
