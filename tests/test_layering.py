@@ -60,6 +60,7 @@ BASE = {"trio", "trio_util", "outcome", "attrs", "cattrs"}
 OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
+    "prometheus_client": {"workers.agent.metrics"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},
 }

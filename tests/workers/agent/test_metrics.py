@@ -1,0 +1,89 @@
+"""What Prometheus is told of an engine, parsed as Prometheus would."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+pytest.importorskip("prometheus_client", reason="needs the extra metrics")
+
+from prometheus_client.parser import text_string_to_metric_families as parsed
+
+from trioworker import Engine, EngineConfig, Getter, Manifold, State, open_worker
+from trioworker.dependency import Metrics
+from trioworker.workers.agent.metrics import MOST_TYPES, PrometheusMetrics
+
+
+def samples(metrics: PrometheusMetrics) -> dict[tuple[str, ...], float]:
+    families = list(parsed(metrics.text().decode()))
+    assert all(family.documentation and family.type != "unknown" for family in families)
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def lived(metrics: Metrics) -> None:
+    metrics.state("db", State.ABSENT, State.WAITING)
+    metrics.state("db", State.WAITING, State.STARTED)
+    metrics.start("db", 1)
+    metrics.start("db", 2)
+    metrics.ready("db", 0.2)
+    metrics.end("db", "error", OSError, None)
+    metrics.end("db", "stopped", None, 0.5)
+
+
+def test_runs_are_counted_and_timed() -> None:
+    metrics = PrometheusMetrics()
+    lived(metrics)
+    found = samples(metrics)
+
+    assert found["trioworker_manifold_starts_total", "db"] == 2
+    assert found["trioworker_manifold_restarts_total", "db"] == 1
+    assert found["trioworker_manifold_failures_total", "db", "OSError"] == 1
+    assert found["trioworker_manifold_start_duration_seconds_sum", "db"] == 0.2
+    assert found["trioworker_manifold_stop_duration_seconds_sum", "db"] == 0.5
+    states = {key[2]: v for key, v in found.items() if key[0] == "trioworker_manifold_state"}
+    assert [state for state, value in states.items() if value] == ["started"]
+
+
+async def test_an_engine_is_counted_to_its_end(autojump_clock: MockClock) -> None:
+    async def flaky(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        await trio.sleep(2)
+        task_status.started()
+        await trio.sleep(100)
+        raise OSError("gone")
+
+    metrics = PrometheusMetrics()
+    engine = Engine(EngineConfig(metrics=metrics))
+    engine.install("db", Manifold(flaky))
+    async with open_worker(engine):
+        await trio.sleep(150)
+        await wait_all_tasks_blocked()
+        found = samples(metrics)
+        assert found["trioworker_manifold_starts_total", "db"] == 2
+        assert found["trioworker_manifold_restarts_total", "db"] == 1
+        assert found["trioworker_manifold_failures_total", "db", "OSError"] == 1
+        assert found["trioworker_manifold_start_duration_seconds_sum", "db"] == 4
+        assert found["trioworker_manifold_state", "db", "started"] == 1
+    found = samples(metrics)
+    assert found["trioworker_manifold_state", "db", "stopped"] == 1
+    assert found["trioworker_manifold_stop_duration_seconds_count", "db"] == 1
+
+
+def test_an_uninstalled_manifold_leaves_no_labels() -> None:
+    metrics = PrometheusMetrics()
+    lived(metrics)
+    metrics.state("db", State.STARTED, State.ABSENT)
+
+    assert b'"db"' not in metrics.text()
+
+
+def test_types_of_exceptions_are_bounded() -> None:
+    metrics = PrometheusMetrics()
+    for i in range(MOST_TYPES + 5):
+        metrics.end("db", "error", type(f"E{i}", (Exception,), {}), None)
+    failures = [key for key in samples(metrics) if key[0] == "trioworker_manifold_failures_total"]
+
+    assert len(failures) == MOST_TYPES + 1
+    assert samples(metrics)["trioworker_manifold_failures_total", "db", "other"] == 5

@@ -1,0 +1,1 @@
+"""Workers that look after the program they run in."""
