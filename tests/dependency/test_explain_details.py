@@ -3,7 +3,7 @@
 import pytest
 
 from trioworker._restart import Restarts
-from trioworker.dependency._explain import explained
+from trioworker.dependency._explain import _holding_up, explained
 from trioworker.dependency._manifold import Manifold
 from trioworker.dependency._node import Entry, Node, Run
 from trioworker.dependency._states import State
@@ -211,3 +211,14 @@ def test_waiting_in_a_circle_is_said_once() -> None:
     a.required, b.required = (b,), (a,)
 
     assert said(a) == "a waits for b; b waits for a"
+
+
+def test_who_does_not_hold_it_up_does_not_bring_in_his_own_users() -> None:
+    db, api = node_in(State.DRAINING, "db"), node_in(State.STOPPING)
+    web = node_in(State.STARTED, "web")
+    db.required_by, api.required_by = {api: None}, {web: None}
+    stuck = give_run(api)
+    stuck.uses, stuck.stuck = (db,), ("app.py:1 in run",)
+    give_run(web).uses = (api,)
+
+    assert _holding_up(db) == []

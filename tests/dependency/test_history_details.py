@@ -1,12 +1,13 @@
-"""The line of the log that tells how a run ended and what follows, word for word."""
+"""What is kept of an end, and the line of the log that tells it and what follows, word for word."""
 
 import logging
 
 import pytest
 
-from trioworker.dependency._history import log
-from trioworker.dependency._node import Node
-from trioworker.dependency._states import Event
+from trioworker.dependency._history import log, record, what_ended
+from trioworker.dependency._manifold import Manifold
+from trioworker.dependency._node import Node, Run
+from trioworker.dependency._states import Event, State
 from trioworker.dependency._verdicts import Kind
 
 LOGGER = logging.getLogger("test_history_details")
@@ -83,3 +84,34 @@ def test_what_nobody_wants_to_read_is_not_put_into_words(caplog: pytest.LogCaptu
     log(LOGGER, Node("db"), Kind.ERROR, Noticing(), Event.AGAIN, 0.0)
 
     assert (read, caplog.records) == ([], [])
+
+
+async def start(get: object, *, task_status: object) -> None:
+    """Be of no interest."""
+
+
+def run_of(node: Node) -> Run:
+    return Run(node, Manifold(start), 90.0, (), lambda run, value: None)
+
+
+@pytest.mark.parametrize(
+    "keep, times", [(0, []), (1, [6.0]), (3, [4.0, 5.0, 6.0]), (9, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])]
+)
+def test_the_latest_ends_are_kept_as_many_as_wanted(keep: int, times: list[float]) -> None:
+    node = Node("db")
+    for now in range(1, 7):
+        record(run_of(node), Kind.BOUNCE, None, float(now), keep)
+
+    assert [entry[0] for entry in node.history] == times
+
+
+def test_only_a_planned_stop_tells_how_long_it_took() -> None:
+    node = Node("db")
+    node.state, node.since = State.STOPPING, 97.0
+    run = run_of(node)
+    error = ExceptionGroup("two", [OSError("gone")])
+    assert what_ended(run, Kind.ERROR, error, 100.0) == ("db", "error", OSError, None)
+
+    run.planned = True
+    assert what_ended(run, Kind.ERROR, error, 100.0) == ("db", "error", OSError, 3.0)
+    assert what_ended(run, Kind.RETURNED, None, 100.0) == ("db", "stopped", None, 3.0)

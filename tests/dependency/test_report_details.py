@@ -1,0 +1,57 @@
+"""The numbers in a report, from made-up nodes and a made-up clock."""
+
+from trioworker import Tomb
+from trioworker.dependency._manifold import Manifold
+from trioworker.dependency._node import Node, Run
+from trioworker.dependency._report import WORKERS_TIME, engine_report
+from trioworker.dependency._states import State
+from trioworker.dependency._timers import Timer
+
+
+class Telling:
+    def report(self) -> str:
+        return "fine"
+
+
+async def start(get: object, *, task_status: object) -> None:
+    """Be of no interest."""
+
+
+def serving(name: str) -> Node:
+    node = Node(name)
+    node.state, node.since = State.STARTED, 97.0
+    node.run = Run(node, Manifold(start), 97.0, (), lambda run, value: None)
+    node.run.ready, node.run.value = 97.0, Telling()
+    return node
+
+
+def test_workers_are_asked_until_their_time_is_over_and_not_at_its_end() -> None:
+    end = 5.0 + WORKERS_TIME
+    readings = iter([5.0, end - 1e-6, end, end + 1.0])
+
+    report = engine_report(
+        "engine",
+        Tomb().report(),
+        [serving("a"), serving("b"), serving("c")],
+        100.0,
+        lambda: next(readings),
+    )
+
+    assert [manifold.worker for manifold in report.manifolds.values()] == [
+        "fine",
+        "not asked: the others took too long",
+        "not asked: the others took too long",
+    ]
+
+
+def test_times_in_a_report_are_seconds_from_now() -> None:
+    node = serving("a")
+    node.delay = Timer(102.5, lambda _: None, None)
+    late = serving("b")
+    late.delay = Timer(99.0, lambda _: None, None)
+
+    report = engine_report("engine", Tomb().report(), [node, late], 100.0, lambda: 0.0)
+
+    assert report.manifolds["a"].since == 3.0
+    assert report.manifolds["a"].retry_in == 2.5
+    assert report.manifolds["b"].retry_in == 0.0
