@@ -2,7 +2,17 @@
 
 import pytest
 
-from trioworker.dependency._states import BUSY, MOVING, RUNNING, TABLE, Intention, State
+from trioworker import InternalError
+from trioworker.dependency._states import (
+    BUSY,
+    MOVING,
+    RUNNING,
+    TABLE,
+    Event,
+    Intention,
+    State,
+    moved,
+)
 
 WITHOUT_RUN = "hold>held, shut down>stopped, remove>absent"
 END = "again>waiting, later>delayed, return>done, give up>failed, " + WITHOUT_RUN
@@ -42,3 +52,12 @@ def test_a_later_intention_outranks_an_earlier_one() -> None:
         "SHUTDOWN",
     ]
     assert [*map(int, Intention)] == [0, 1, 2, 3]
+
+
+def test_an_impossible_pair_is_told_as_what_it_is() -> None:
+    with pytest.raises(InternalError) as caught:
+        moved("db", State.DONE, Event.GIVE_UP)
+
+    assert str(caught.value) == (
+        '"db" manifold: "give up" is impossible while it is done; please report this'
+    )
