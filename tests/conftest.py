@@ -16,9 +16,16 @@ from hypothesis import settings
 TIERS = ("quick", "full", "long")
 SCALE = {"quick": 1, "full": 1, "long": 20}
 
-# No deadline per example: machines differ by more than any that would still mean something.
-settings.register_profile("trioworker", deadline=None, print_blob=True)
-settings.load_profile("trioworker")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Hypothesis draw the same examples each time, and new ones in the long tier.
+
+    So a run of the checks that fails says something about the change, and is never bad luck; and
+    no deadline per example: machines differ by more than any that would still mean something.
+    """
+    is_long = config.getoption("--tier") == "long"
+    settings.register_profile("trioworker", deadline=None, print_blob=True, derandomize=not is_long)
+    settings.load_profile("trioworker")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -142,6 +142,8 @@ class Asker:
         if self.entry is None:
             self.allowed.append(NotFound)
         else:
+            if self.entry.stopping and self.entry.state != "living":
+                self.allowed.append(NotFound)  # it may be gone, of which there is no news
             self.machine.history.write("stop", self.entry)
         await machine.runner.stop_and_remove(self.name)
         return None
