@@ -1,6 +1,7 @@
 """Catacomb, what a user sees from near by: words, cancellation reasons, interrupts."""
 
 import math
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -231,6 +232,7 @@ async def test_what_is_real_in_an_error_is_the_tombs_to_say() -> None:
     catacomb, error = Catacomb(), Reason()
 
     assert catacomb.real_part(error) is error
+    assert isinstance(catacomb.refusal(), Dying)
     assert catacomb.real_part(catacomb.refusal()) is None
 
 
@@ -328,6 +330,96 @@ async def test_superseding_asks_the_children_and_keeps_the_earlier_reason() -> N
             catacomb.supersede(second)
 
     assert caught.value is second
+    assert catacomb.suppressed == (first,)
+
+
+async def test_to_supersede_is_to_ask_the_children() -> None:
+    catacomb, reason, asked = Catacomb(grace=math.inf), Reason(), trio.Event()
+
+    class Asked(Deaf):
+        async def run(
+            self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            await asked.wait()
+
+        def kill(self, reason: BaseException | None = None) -> None:
+            asked.set()
+
+    with pytest.raises(Reason) as caught:
+        async with catacomb:
+            catacomb.add(Asked())
+            await wait_all_tasks_blocked()
+            catacomb.supersede(reason)
+            assert asked.is_set()
+
+    assert caught.value is reason
+
+
+async def test_a_child_that_is_cancelled_from_outside_tells_the_catacomb(
+    autojump_clock: MockClock,
+) -> None:
+    catacomb, seen = Catacomb(grace=math.inf), list[bool]()
+    with trio.CancelScope() as scope:
+        async with catacomb:
+            await catacomb.start(Deaf())
+            with trio.CancelScope(shield=True):
+                scope.cancel()
+                seen.append(catacomb.is_dying)
+                await trio.sleep(1)
+                seen.append(catacomb.is_dying)
+
+    assert seen == [False, True]
+
+
+async def test_a_childs_cancellation_in_a_group_leaves_the_block_as_well() -> None:
+    class Groups(Deaf):
+        async def run(
+            self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as exc:
+                raise BaseExceptionGroup("of one", [exc]) from None
+
+    catacomb = Catacomb(grace=math.inf)
+    with trio.CancelScope() as scope:
+        async with catacomb:
+            await catacomb.start(Groups())
+            with trio.CancelScope(shield=True):
+                scope.cancel()
+                await catacomb.wait_dying()
+                await wait_all_tasks_blocked()
+
+    assert scope.cancelled_caught
+    assert catacomb.report().tomb.cancelled
+
+
+def test_an_interrupt_while_children_stop_is_the_reason_also_after_a_failure() -> None:
+    catacomb, first = Catacomb(grace=5), Reason("first")
+
+    class Slow(Deaf):
+        async def run(
+            self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            task_status.started()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3)
+
+    async def late_interrupt() -> None:
+        await trio.sleep(1)
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with catacomb:
+            await catacomb.start(Slow())
+            trio.lowlevel.spawn_system_task(late_interrupt)
+            raise first
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    assert caught.value is catacomb.reason
     assert catacomb.suppressed == (first,)
 
 

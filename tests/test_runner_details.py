@@ -1,6 +1,8 @@
 """Runner, what a user sees from near by: words, log records, grace, jitter, interrupts."""
 
+import inspect
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from trioworker._errors import AlreadyExists, Dying, NotFound
+from trioworker._named import Named, WorkerState
 from trioworker._restart import RestartPolicy
 from trioworker._runner import Runner
-from trioworker._runner_config import RunnerConfig
+from trioworker._runner_config import RunnerConfig, outranks
 from trioworker._worker import open_worker
 
 from .interrupts import protection_noted, unprotected
@@ -102,6 +105,123 @@ async def test_a_name_removed_while_somebody_waits_for_it_is_said_to_be_removed(
         nursery.start_soon(waits)
         await wait_all_tasks_blocked()
         runner.stop_worker("a")
+
+
+class Mute:
+    """A worker that shows itself shortly."""
+
+    def __init__(self) -> None:
+        self.killed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    def kill(self, reason: BaseException | None = None) -> None:
+        self.killed.set()
+
+    async def wait(self) -> None:
+        await trio.sleep_forever()
+
+    def __repr__(self) -> str:
+        return "<mute>"
+
+
+def refused(start: Any) -> str:
+    with pytest.raises(TypeError) as caught:
+        make(name="jobs").start_worker("a", start)
+    return str(caught.value)
+
+
+def test_a_coroutine_is_no_start_function_and_is_closed() -> None:
+    coroutine = finishes()
+
+    assert refused(coroutine) == (
+        '"jobs" runner: start_worker() takes a function that makes a worker, '
+        "not the coroutine finishes(...); write start_worker(name, lambda: MyWorker(...))"
+    )
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
+async def test_a_worker_is_no_start_function() -> None:
+    assert refused(Mute()) == (
+        '"jobs" runner: start_worker() takes a function that makes a worker '
+        "each time it is called, not the worker <mute>; "
+        "write start_worker(name, lambda: MyWorker(...))"
+    )
+
+
+async def test_a_class_of_workers_is_a_start_function() -> None:
+    runner = make(stop_timeout=0)
+    async with open_worker(runner):
+        runner.start_worker("a", Mute)
+        assert isinstance(await runner.worker("a"), Mute)
+
+
+async def test_a_start_function_that_makes_no_worker_is_told_what_one_is() -> None:
+    with pytest.raises(TypeError) as caught:
+        async with open_worker(Runner()) as runner:
+            runner.start_worker("a", lambda: 3)  # type: ignore[arg-type,return-value]  # the mistake
+            await trio.sleep_forever()
+
+    assert str(caught.value) == (
+        'the start function of "a" returned 3, which is no worker; '
+        "return an object with run(), kill() and wait()"
+    )
+
+
+def test_the_states_of_a_worker_are_words() -> None:
+    assert [str(state) for state in WorkerState] == [
+        "waiting",
+        "starting",
+        "running",
+        "delayed",
+        "stopping",
+        "gone",
+    ]
+
+
+async def test_a_start_that_is_stopped_is_cancelled_in_its_name() -> None:
+    said: list[str | None] = []
+
+    async def start() -> Job:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as exc:
+            said.append(exc.reason)
+            raise
+        raise AssertionError
+
+    runner = make()
+    async with open_worker(runner):
+        runner.start_worker("a", start)
+        await wait_all_tasks_blocked()
+        await runner.stop_and_remove("a")
+
+    assert said == ["a was killed"]
+
+
+async def test_a_choice_of_neither_error_is_told_what_was_chosen() -> None:
+    config = RunnerConfig(more_important=lambda a, b: 3)  # type: ignore[arg-type,return-value]  # the mistake
+    with pytest.raises(TypeError) as caught:
+        outranks(config, ValueError(), KeyError())
+
+    assert str(caught.value) == (
+        "RunnerConfig(more_important=...) must return one of its two arguments, not 3"
+    )
+
+
+@pytest.mark.parametrize(
+    "error, worst",
+    [(ValueError(), SystemExit()), (SystemExit(), ValueError()), (SystemExit(), SystemExit())],
+)
+def test_whatever_is_no_exception_is_not_compared(
+    error: BaseException, worst: BaseException
+) -> None:
+    config = RunnerConfig(more_important=lambda a, b: b)
+
+    assert not outranks(config, error, worst)
+    assert outranks(config, ValueError(), KeyError())
 
 
 # -- the log ---------------------------------------------------------------------------------------
@@ -347,3 +467,169 @@ async def test_what_changes_a_runner_is_protected_against_keyboard_interrupt() -
 
     changing = ("kill", "start_worker", "stop_worker", "_remove", "_judge")
     assert unprotected(noted, *(f"Runner.{name}" for name in changing), "Named.kill") == []
+
+
+class Unaskable(Mute):
+    """Its kill() raises; it ends cleanly when it is cancelled."""
+
+    def __init__(self, error: BaseException, after: BaseException | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.after = after
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        with trio.CancelScope(shield=True):
+            await self.killed.wait()
+        if self.after is not None:
+            raise self.after
+
+    def kill(self, reason: BaseException | None = None) -> None:
+        self.killed.set()
+        raise self.error
+
+
+async def test_a_kill_that_fails_is_raised_also_if_the_worker_ends_cleanly() -> None:
+    error = OSError("kill")
+    runner = make()
+    async with open_worker(runner):
+        runner.start_worker("a", lambda: Unaskable(error))
+        await runner.worker("a")
+        with pytest.raises(OSError, match="kill") as caught:
+            await runner.stop_and_remove("a")
+
+    assert caught.value is error
+
+
+async def test_a_kill_and_a_worker_that_fail_are_both_raised_in_its_name() -> None:
+    kill, end = OSError("kill"), ValueError("end")
+    runner = make()
+    async with open_worker(runner):
+        runner.start_worker("a", lambda: Unaskable(kill, end))
+        await runner.worker("a")
+        with pytest.raises(ExceptionGroup) as caught:
+            await runner.stop_and_remove("a")
+
+    assert caught.value.message == "a failed while stopping, and so did its kill()"
+    assert caught.value.exceptions == (end, kill)
+
+
+async def test_who_cannot_be_asked_is_cancelled_at_once(autojump_clock: MockClock) -> None:
+    class Sleeps(Unaskable):
+        async def run(
+            self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            task_status.started()
+            await trio.sleep_forever()
+
+    runner = make(stop_timeout=100)
+    async with open_worker(runner):
+        runner.start_worker("a", lambda: Sleeps(OSError("kill")))
+        await runner.worker("a")
+        with pytest.raises(OSError, match="kill"):
+            await runner.stop_and_remove("a")
+        assert trio.current_time() == 0
+
+
+async def test_those_who_wait_for_a_stopping_worker_are_refused_when_the_runner_dies(
+    autojump_clock: MockClock,
+) -> None:
+    runner, refused_at = make(stop_timeout=100), list[float]()
+
+    async def waits() -> None:
+        with pytest.raises(Dying):
+            await runner.worker("a")
+        refused_at.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery, open_worker(runner):
+        runner.start_worker("a", Makes(grace=50))
+        await runner.worker("a")
+        runner.stop_worker("a")
+        nursery.start_soon(waits)
+        await wait_all_tasks_blocked()
+        runner.kill()
+
+    assert refused_at == [0]
+    assert trio.current_time() == 50
+
+
+async def test_an_error_is_logged_when_the_last_who_waited_for_it_gave_up(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails_late() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+        raise OSError("late")
+
+    runner = make()
+    async with open_worker(runner):
+        runner.start_worker("a", Makes(fails_late))
+        await runner.worker("a")
+        with trio.move_on_after(1):
+            await runner.stop_and_remove("a")
+        await trio.sleep(5)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        '"runner" runner: "a" failed while it was stopping: OSError: late'
+    ]
+
+
+async def test_a_start_that_fails_has_not_the_health_of_the_run_before(
+    autojump_clock: MockClock,
+) -> None:
+    made: list[Job] = []
+
+    def start() -> Job:
+        if made:
+            raise OSError
+        made.append(Job(fails(OSError())))
+        return made[0]
+
+    runner = make(restart=RestartPolicy(jitter=0, error_delay=10, reset_after=5))
+    async with open_worker(runner):
+        runner.start_worker("a", start)
+        await trio.sleep(11)
+        assert runner.report().workers[0].failures == 2
+
+
+# -- one name --------------------------------------------------------------------------------------
+
+
+def one_name() -> Named:
+    def real_part(error: BaseException) -> BaseException | None:
+        return None if isinstance(error, trio.Cancelled) else error
+
+    def judge(named: Named, error: BaseException) -> float | None:
+        return None
+
+    def remove(named: Named) -> None:
+        named.become(WorkerState.GONE)
+
+    return Named("a", Makes(), stop_timeout=1, real_part=real_part, judge=judge, remove=remove)
+
+
+async def test_a_name_can_be_used_before_its_worker_can() -> None:
+    named = one_name()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(named.run)
+        assert named.worker is None or named.state is WorkerState.RUNNING
+        named.kill()
+
+
+async def test_the_cancellation_of_a_name_from_outside_passes() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await one_name().run()
+
+    assert scope.cancelled_caught
+
+
+async def test_stopping_a_name_is_protected_against_keyboard_interrupt_by_whomever() -> None:
+    with protection_noted() as noted:
+        async with open_worker(make()) as runner:
+            runner.start_worker("a", Makes())
+            await runner.worker("a")
+            with suppress(NotFound):
+                await runner.stop_and_remove("a")
+
+    assert unprotected(noted, "Named.kill") == []
