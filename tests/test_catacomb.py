@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.workers import (
+from tests.doubles import (
     Deaf,
     Lives,
     Nameless,

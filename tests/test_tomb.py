@@ -17,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.workers import Lives, failing, failing_when_stopped, stopping_slowly
+from tests.doubles import Lives, failing, failing_when_stopped, stopping_slowly
 from trioworker._errors import Dying, LifetimeError
 from trioworker._groups import NURSERY_MESSAGE
 from trioworker._tomb import Tomb, TombState

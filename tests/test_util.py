@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.workers import Nameless
+from tests.doubles import Nameless
 from trioworker._util import (
     Started,
     check_async,
@@ -164,3 +164,20 @@ def test_settled_names_say_where_users_import_them_from() -> None:
 
     assert Thing.__module__ == Thing.method.__module__ == Thing.made.__module__ == "trioworker"
     assert Foreign.__module__ == __name__
+
+
+async def test_several_may_wait_for_one_start() -> None:
+    status = Started[int]()
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await status.wait()
+        woken.append(number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, 1)
+        nursery.start_soon(wait, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert woken == []
+        status.started(7)
+    assert sorted(woken) == [1, 2]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trioworker import __main__
+from trioworker._cli import _app
 from trioworker._cli._app import main
 
 WORKERS = """
@@ -131,3 +132,18 @@ def test_a_module_that_no_extra_has_is_not_said_to_be_one(
 
     with pytest.raises(ModuleNotFoundError, match=r"trioworker\._cli\._app"):
         __main__.main()
+
+
+def test_an_interrupt_before_the_command_line_is_there_ends_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_app, "main", interrupted)
+
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == ""

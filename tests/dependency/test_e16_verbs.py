@@ -459,3 +459,32 @@ async def test_e16_unknown_names_are_refused_by_a_dead_engine_too() -> None:
         pass
     with pytest.raises(NotFound):
         program.engine.restart("db")
+
+
+async def test_e16_drain_copes_with_what_is_uninstalled_on_its_way() -> None:
+    program = Program()
+
+    def ask(value: object) -> None:
+        program.engine.uninstall("idle")
+
+    program.install("db", ask=ask)
+    program.install("idle", body=ready_and_return)
+    program.install("last")
+    async with program.running() as engine:
+        await wait_all_tasks_blocked()
+        engine.drain()
+        await engine.wait_settled()
+        assert program.states == {"db": "held", "last": "held"}
+
+
+async def test_e16_killing_twice_with_one_error_tells_it_once() -> None:
+    program = Program()
+    program.install("db")
+    error = OSError("gone")
+    with pytest.raises(OSError, match=r"^gone$") as caught:
+        async with program.running() as engine:
+            engine.kill(error)
+            engine.kill(error)
+            await trio.sleep_forever()
+    assert caught.value is error
+    assert not getattr(error, "__notes__", [])

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.workers import Lives, started_with
+from tests.doubles import Lives, started_with
 from trioworker import NotDeclared, RestartPolicy
 from trioworker.dependency import Engine, EngineConfig, Getter, Manifold
 

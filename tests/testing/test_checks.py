@@ -1,6 +1,6 @@
 """`check_alive`, `check_killed`, `clean_kill`, `dirty_kill`: what they find, and that they end.
 
-The workers here come from `tests.workers` and from scratch, not from `trioworker.testing`: the
+The workers here come from `tests.doubles` and from scratch, not from `trioworker.testing`: the
 checks must do with ``kill()`` and ``wait()``.
 """
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.workers import (
+from tests.doubles import (
     Deaf,
     Lives,
     Unkillable,

@@ -334,11 +334,10 @@ class Machine:
         """Stop `nodes` for good, as far as `intention` means it."""
         self.set_off()
         origin = self._origin
-        # Those that rest come first: the stop of an input would wake them.
+        # Those that rest come first: the stop of an input would wake them, and the `ask` of one
+        # that runs might uninstall them.
         for node in sorted(nodes, key=lambda node: node.run is not None):
             self._origin = origin
-            if node.manifold is None:  # an `ask` has uninstalled it meanwhile
-                continue
             node.intention = max(node.intention, intention)
             if node.run is None:
                 self._rest(node)
