@@ -21,9 +21,9 @@ from trioworker.dependency import State
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
-except ModuleNotFoundError as exc:
-    msg = "metrics need prometheus-client: pip install 'trioworker[metrics]'"
-    raise ModuleNotFoundError(msg, name=exc.name) from exc
+except ModuleNotFoundError as _missing:
+    _MSG = 'metrics need prometheus-client: pip install "trioworker[metrics]"'
+    raise ModuleNotFoundError(_MSG, name=_missing.name) from _missing
 
 __all__ = ["PrometheusMetrics"]
 
