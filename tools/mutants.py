@@ -76,8 +76,8 @@ _ENGINE = [
 ]
 _RUNNER = ["tests/test_runner.py", "tests/test_runner_details.py"]
 TESTS = {
-    "_tomb": ["tests/test_tomb.py", "tests/test_worker.py"],
-    "_catacomb": ["tests/test_catacomb.py"],
+    "_tomb": ["tests/test_tomb.py", "tests/test_tomb_details.py", "tests/test_worker.py"],
+    "_catacomb": ["tests/test_catacomb.py", "tests/test_catacomb_details.py"],
     "_runner": _RUNNER,
     "_named": _RUNNER,
     "_runner_config": _RUNNER,
