@@ -60,3 +60,11 @@ def test_what_led_to_each_other_already_is_left_alone() -> None:
     original.__context__ = error
 
     assert _after(error, original).__context__ is None
+
+
+def test_contexts_that_go_round_in_a_circle_are_followed_once() -> None:
+    original, error, other = OSError(), ValueError(), KeyError()
+    error.__context__, other.__context__ = other, error
+
+    assert _after(error, original) is error
+    assert other.__context__ is original
