@@ -8,6 +8,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trioworker.dependency._helpers import Helpers
 
+from .harness import Life, Program
+
 
 @asynccontextmanager
 async def hosted() -> AsyncGenerator[Helpers]:
@@ -137,3 +139,24 @@ async def test_helpers_are_listed_by_name() -> None:
         assert [task.name for task in helpers.tasks()] == ["a", "b", "c", "d", "e", "f"]
         may_end.set()
         await helpers.join(None)
+
+
+async def test_a_helper_that_waits_for_the_stop_hears_of_a_failure() -> None:
+    heard: list[bool] = []
+
+    async def helper(life: Life) -> None:
+        await life.get.wait_stopping()
+        heard.append(life.get.is_stopping)
+
+    async def body(life: Life) -> None:
+        life.get.start_soon(helper, life)
+        life.ready()
+        await life.obey()
+
+    program = Program()
+    double = program.install("db", body=body)
+    async with program.running() as engine:
+        await wait_all_tasks_blocked()
+        double.life.fail(OSError("gone"))
+        await engine.wait_state("db", "delayed")
+        assert heard == [True]
