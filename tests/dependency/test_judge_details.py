@@ -63,7 +63,7 @@ def test_what_led_to_each_other_already_is_left_alone() -> None:
 
 
 def test_contexts_that_go_round_in_a_circle_are_followed_once() -> None:
-    original, error, other = OSError(), ValueError(), KeyError()
+    original, error, other = Exception("original"), Exception("error"), Exception("other")
     error.__context__, other.__context__ = other, error
 
     assert _after(error, original) is error
