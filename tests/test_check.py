@@ -82,7 +82,13 @@ def test_the_check_fails_when_one_stage_does(
         statuses[reading, tests] = check.main()
 
     assert statuses == {(0, 0): 0, (1, 0): 1, (0, 1): 1}
-    assert "== good: ok" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "== good: ok" in said
+    assert re.findall(r"^== check: (\w+), [0-9.]+ s(.*)$", said, re.MULTILINE) == [
+        ("ok", ""),
+        ("FAILED", "; bad"),
+        ("FAILED", "; tests and coverage"),
+    ]
 
 
 def test_what_is_not_run_is_told(check: Any) -> None:

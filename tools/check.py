@@ -3,8 +3,8 @@
 What only reads the sources, and the quick tests in other places (`elsewhere.py`), runs side by
 side, two at a time: each of them uses one core. The full tests come last and alone, with branch
 coverage: some of them measure time, and their closing line is the last thing to be said about a
-failure. A stage that fails does not keep the others from being run, and what was not run is told in
-the end.
+failure. A stage that fails does not keep the others from being run; which ones failed, and what was not run,
+is told in the end.
 """
 
 import os
@@ -113,15 +113,16 @@ def main() -> int:
     stages: dict[str, Work] = {name: partial(run, command) for name, command in READING.items()}
     stages |= elsewhere(pythons)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        good = list(pool.map(stage, stages.keys(), stages.values()))
+        good = dict(zip(stages, pool.map(stage, stages.keys(), stages.values()), strict=True))
 
     tests_began = time.perf_counter()
     code = subprocess.run(TESTS, cwd=ROOT, env=ENVIRON, check=False).returncode
-    good.append(report("tests and coverage", tests_began, Done(code, "")))
+    good["tests and coverage"] = report("tests and coverage", tests_began, Done(code, ""))
 
     for line in not_run(pythons):
         print(f"== not run: {line}")
-    return 0 if report("check", began, Done(int(not all(good)), "")) else 1
+    failed = ", ".join(name for name, was_good in good.items() if not was_good)
+    return int(not report("check", began, Done(int(bool(failed)), "", failed)))
 
 
 if __name__ == "__main__":
