@@ -3,8 +3,8 @@
 What only reads the sources, and the quick tests in other places (`elsewhere.py`), runs side by
 side, two at a time: each of them uses one core. The full tests come last and alone, with branch
 coverage: some of them measure time, and their closing line is the last thing to be said about a
-failure. A stage that fails does not keep the others from being run; which ones failed, and what was not run,
-is told in the end.
+failure. A stage that fails does not keep the others from being run. In the end it tells what was
+not run, and which stages failed.
 """
 
 import os
