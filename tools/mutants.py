@@ -598,6 +598,8 @@ def main() -> int:
     args = parser.parse_args()
     modules = [_module(name) for name in args.module] or list(TESTS)
 
+    # A shell starts what is in its background with interrupts ignored; then no test could see one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminated)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
