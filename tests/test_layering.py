@@ -23,7 +23,7 @@ FLOORS = {
     1: {"_worker", "_tomb", "_restart", "_report", "_groups"},
     2: {"_catacomb", "_simple", "_periodic", "_watch", "_runner", "_runner_config", "_named"},
     3: {"dependency", ""},
-    4: {"patterns", "backends"},
+    4: {"patterns", "backends", "_drawing"},
     5: {"workers", "testing"},
     6: {"agent", "_demo"},
     7: {"_cli", "__main__"},
@@ -39,6 +39,7 @@ PURE = {
     "dependency._graph",
     "dependency._report",
     "dependency._explain",
+    "_drawing",
 }
 NOT_IN_PURE = {"trio", "trio_util", "asyncio", "time", "datetime", "sched"}
 
@@ -48,6 +49,8 @@ PUBLIC_ONLY = {"workers", "testing", "agent", "_demo", "_cli"}
 PRIVATE_ALLOWED = {
     ("testing", "_util"),  # messages name workers and refuse bad calls in one way everywhere
     ("agent", "_util"),  # its objects say that they live in it, as those of the packages below do
+    ("_cli", "_drawing"),  # the command line and the page draw one picture
+    ("workers", "_drawing"),  # likewise
     ("_cli", "_demo"),  # `trioworker demo` starts it, and nobody else is to import it
 }
 

@@ -11,7 +11,8 @@ import trio
 
 import trioworker
 from trioworker import Engine, EngineConfig, Getter, Manifold
-from trioworker._cli._graph import FORMATS, Graph, dot, graph_of, layers, mermaid, svg, text
+from trioworker._cli._graph import FORMATS, text
+from trioworker._drawing import Graph, dot, graph_of, layers, mermaid, svg
 
 
 async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
@@ -83,8 +84,8 @@ def test_mermaid_has_them_too() -> None:
 def test_svg_has_a_box_for_each_manifold_and_an_edge_for_each_need() -> None:
     root = ET.fromstring(svg(SHOP))
     kind = "{http://www.w3.org/2000/svg}"
-    boxes = root.findall(f"{kind}rect")
-    edges = [p for p in root.findall(f"{kind}path") if p.find(f"{kind}title") is not None]
+    boxes = list(root.iter(f"{kind}rect"))
+    edges = [p for p in root.iter(f"{kind}path") if p.find(f"{kind}title") is not None]
 
     assert len(boxes) == 5
     assert [edge.attrib["class"] for edge in edges] == [
@@ -94,7 +95,7 @@ def test_svg_has_a_box_for_each_manifold_and_an_edge_for_each_need() -> None:
         "edge optional",
         "edge live",
     ]
-    assert {t.text for t in root.findall(f"{kind}text")} >= {"clock", "store", "web", "cache"}
+    assert {t.text for t in root.iter(f"{kind}text")} >= {"clock", "store", "web", "cache"}
     assert "script" not in svg(SHOP)
 
 

@@ -5,7 +5,7 @@ import re
 import trio
 
 from trioworker import Engine, Getter, Manifold
-from trioworker._cli._graph import graph_of, svg
+from trioworker._drawing import graph_of, svg
 
 
 async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
