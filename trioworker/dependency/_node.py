@@ -222,9 +222,8 @@ def task_frames(run: Run) -> list[tuple[FrameType, int]]:
         own = list(task.iter_await_frames())
         frames += own
         awaited = run.helpers.awaited if run.helpers is not None and task is run.task else None
-        # What Trio calls to wait there is a few frames further in.
-        inner = {frame.f_code.co_name for frame, _ in own[-4:]}
-        if awaited is None and "_nested_child_finished" in inner:
+        functions = {frame.f_code.co_name for frame, _ in own}
+        if awaited is None and "_nested_child_finished" in functions:  # Trio's, to wait there
             awaited = next(iter(task.child_nurseries[-1].child_tasks), None)
         task = awaited
     return frames
