@@ -113,3 +113,22 @@ async def test_quiet_that_was_waited_for_is_no_longer_watched_for() -> None:
         assert observers.active
         observers.quiet()
         assert not observers.active
+
+
+async def test_a_stream_gives_all_it_has_at_once_and_goes_on() -> None:
+    observers, node = Observers(), Node("db")
+    with EventStream(observers, 10) as events:
+        assert events.take() == []
+        for state in (State.WAITING, State.STARTING, State.STARTED):
+            before, node.state = node.state, state
+            observers.moved(node, before, None, 0.0)
+        first = await anext(events)
+        assert [first.after, *(event.after for event in events.take())] == [
+            "waiting",
+            "starting",
+            "started",
+        ]
+        assert events.take() == []
+        node.state = State.DRAINING
+        observers.moved(node, State.STARTED, None, 0.0)
+        assert (await anext(events)).after == "draining"

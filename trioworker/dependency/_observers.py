@@ -90,6 +90,12 @@ class EventStream:
             await self._lot.park()
         return self._queue.popleft()
 
+    def take(self) -> list[Transition]:
+        """Return, without waiting, all that have come and were not read yet; they are read then."""
+        taken = list(self._queue)
+        self._queue.clear()
+        return taken
+
     def put(self, transition: Transition) -> None:
         """Take one more; the engine's to call."""
         if len(self._queue) == self._queue.maxlen:
