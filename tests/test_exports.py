@@ -96,6 +96,7 @@ PUBLIC: dict[str, list[str]] = {
         "TaskStack",
         "Transition",
         "Uninstall",
+        "current_manifold",
         "self_manifold",
     ],
     "trioworker.testing": [

@@ -10,8 +10,6 @@ from trioworker.dependency._node import Node, Run
 from trioworker.dependency._states import Event, State
 from trioworker.dependency._verdicts import Kind
 
-LOGGER = logging.getLogger("test_history_details")
-
 
 @pytest.mark.parametrize(
     "event, delay, follows",
@@ -30,9 +28,9 @@ def test_the_log_says_what_follows_an_end(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     error = OSError("gone")
-    log(LOGGER, Node("db"), Kind.ERROR, error, event, delay)
-    log(LOGGER, Node("db"), Kind.MISSING, error, event, delay)
-    log(LOGGER, Node("db"), Kind.RETURNED, None, event, delay)
+    log(Node("db"), Kind.ERROR, error, event, delay)
+    log(Node("db"), Kind.MISSING, error, event, delay)
+    log(Node("db"), Kind.RETURNED, None, event, delay)
 
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, f'"db" manifold failed, and {follows}: OSError: gone'),
@@ -58,7 +56,7 @@ def test_an_end_is_logged_at_the_level_it_deserves(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     error = OSError("gone")
-    log(LOGGER, Node("db"), kind, error, Event.AGAIN, 0.0)
+    log(Node("db"), kind, error, Event.AGAIN, 0.0)
 
     [record] = caplog.records
     assert record.levelno == level
@@ -66,7 +64,7 @@ def test_an_end_is_logged_at_the_level_it_deserves(
 
 
 def test_an_interrupt_is_logged_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    log(LOGGER, Node("db"), Kind.FATAL, KeyboardInterrupt(), Event.SHUT_DOWN, 0.0)
+    log(Node("db"), Kind.FATAL, KeyboardInterrupt(), Event.SHUT_DOWN, 0.0)
 
     [record] = caplog.records
     assert (record.levelno, record.exc_info) == (logging.ERROR, None)
@@ -81,7 +79,7 @@ def test_what_nobody_wants_to_read_is_not_put_into_words(caplog: pytest.LogCaptu
             return "gone"
 
     caplog.set_level(logging.CRITICAL)
-    log(LOGGER, Node("db"), Kind.ERROR, Noticing(), Event.AGAIN, 0.0)
+    log(Node("db"), Kind.ERROR, Noticing(), Event.AGAIN, 0.0)
 
     assert (read, caplog.records) == ([], [])
 

@@ -17,6 +17,7 @@ run belongs into a manifold of its own.
 
 from .._util import settle_names as _settle_names
 from ._config import EngineConfig as EngineConfig
+from ._current import current_manifold as current_manifold
 from ._engine import Engine as Engine
 from ._explain import Explanation as Explanation
 from ._manifold import Getter as Getter, LiveView as LiveView, Manifold as Manifold
@@ -60,6 +61,7 @@ __all__ = [
     "TaskStack",
     "Transition",
     "Uninstall",
+    "current_manifold",
     "self_manifold",
 ]
 

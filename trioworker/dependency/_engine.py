@@ -24,6 +24,7 @@ from .._groups import only
 from .._tomb import Tomb, TombState
 from .._util import check_reason, is_cancelled
 from ._config import EngineConfig, checked
+from ._current import enter
 from ._explain import Explanation, explained
 from ._getter import RunGetter
 from ._graph import reached
@@ -319,6 +320,7 @@ class Engine:
     async def _live(self, run: Run) -> None:
         """Be the task of one run, from its start to its end."""
         run.task = trio.lowlevel.current_task()
+        enter(run.node.name)
         leaving: BaseException | None = None
         try:
             if not run.cancelled:

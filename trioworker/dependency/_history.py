@@ -66,16 +66,15 @@ def _told(run: Run, kind: Kind) -> str:
     return "stopped" if run.planned and kind is Kind.RETURNED else kind
 
 
-def log(  # noqa: PLR0917 - the facts of one line, known in one place
-    logger: logging.Logger,
-    node: Node,
-    kind: Kind,
-    error: BaseException | None,
-    event: Event,
-    delay: float,
-) -> None:
+def logger_of(name: str) -> logging.Logger:
+    """Return the logger of the manifold `name`; ``logging`` keeps it, so only ask to use it."""
+    return logging.getLogger(f"trioworker.engine.{name}")
+
+
+def log(node: Node, kind: Kind, error: BaseException | None, event: Event, delay: float) -> None:
     """Log how a run of `node` ended and what follows."""
     level = _LEVELS[kind]
+    logger = logger_of(node.name)
     if not logger.isEnabledFor(level):
         return
     if error is None:

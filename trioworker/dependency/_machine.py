@@ -20,7 +20,6 @@ deepest first, and each step is taken by the end that allows it.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, cast, final
 
@@ -31,7 +30,8 @@ from .._errors import InternalError, LifetimeError, StartTimeout
 from .._groups import describe, leaves, reduced
 from .._restart import Restarts
 from .._util import is_cancelled as is_cancellation
-from ._history import log, record, what_ended
+from ._current import call_as
+from ._history import log, logger_of, record, what_ended
 from ._judge import judge
 from ._manifold import endless
 from ._node import Node, Run, place, stack_of, story, task_frames
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from ._config import EngineConfig
     from ._manifold import Manifold
     from ._metrics import Feed
-
-logger = logging.getLogger("trioworker.engine")
 
 
 @final
@@ -410,7 +408,7 @@ class Machine:
         if run.ready is not None and manifold.ask is not None:
             run.soft = True
             try:
-                manifold.ask(run.value)
+                call_as(run, manifold.ask, run.value)
             except BaseException as exc:  # noqa: BLE001 - foreign code; judged with the run's end
                 run.ask_error = exc
                 grace = 0.0
@@ -476,7 +474,7 @@ class Machine:
         run.stuck = stack_of(run)
         run.place = run.place or place(task_frames(run))
         limit = run.manifold.stop_timeout
-        logger.error(
+        logger_of(run.node.name).error(
             '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
             run.node.name,
             limit,
@@ -540,7 +538,7 @@ class Machine:
             self._feed.put("end", *what_ended(run, kind, error, now))
         self._runs -= 1
         self._go_on(run, event, delay, now)
-        log(logger, node, kind, error, event, delay)
+        log(node, kind, error, event, delay)
         if self.is_closing and not self._runs:
             self.quiet.set()
 
