@@ -1,5 +1,7 @@
 """The helpers of one run from inside: what they are told, what outlasts what, what is kept."""
 
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -160,3 +162,28 @@ async def test_a_helper_that_waits_for_the_stop_hears_of_a_failure() -> None:
         double.life.fail(OSError("gone"))
         await engine.wait_state("db", "delayed")
         assert heard == [True]
+
+
+class Large:
+    """Handed to a helper."""
+
+
+async def test_what_the_first_helpers_were_given_goes_with_them_although_the_run_goes_on() -> None:
+    """Those that are started before the host has begun are kept by it until then, and no longer."""
+    helpers = Helpers()
+    larges = [Large(), Large()]
+    left = [weakref.ref(large) for large in larges]
+
+    async def use(large: Large) -> None:
+        await trio.lowlevel.checkpoint()
+
+    while larges:
+        helpers.start_soon(use, larges.pop(), name=None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(helpers.run)
+        await wait_all_tasks_blocked()
+        gc.collect()
+        alive = [ref() for ref in left]
+        await helpers.join(None)
+
+    assert alive == [None, None]

@@ -56,9 +56,7 @@ class Helpers:
             async with trio.open_nursery() as self._nursery:
                 if self._reason is not None:
                     self._nursery.cancel_scope.cancel(reason=self._reason)
-                for async_fn, args, name in self._early:
-                    self._nursery.start_soon(async_fn, *args, name=name)
-                self._early.clear()
+                self._start_early(self._nursery)
                 # Shielded: until the start function has ended it may start helpers.
                 with trio.CancelScope(shield=True):
                     await self._main_ended.wait()
@@ -66,6 +64,12 @@ class Helpers:
             self._error = exc
         finally:
             self._ended.set()
+
+    def _start_early(self, nursery: trio.Nursery) -> None:
+        # Not in run(): its frame would keep what the last of them was given.
+        for async_fn, args, name in self._early:
+            nursery.start_soon(async_fn, *args, name=name)
+        self._early.clear()
 
     @property
     def is_over(self) -> bool:
