@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioworker.dependency._timers import Timer, Timers
+from trioworker.dependency._timers import _LATE, Timer, Timers
 
 
 def nothing(argument: object) -> None:
@@ -113,6 +113,29 @@ async def test_who_is_due_as_well_goes_first_if_all_are_woken_late(
         nursery.cancel_scope.cancel()
 
     assert happened == ["other", "timer"]
+
+
+@pytest.mark.parametrize("late", [0.0, _LATE])
+@pytest.mark.parametrize("_", range(12))
+async def test_who_is_in_time_waits_for_nobody(late: float, _: int, mock_clock: MockClock) -> None:
+    timers = Timers()
+    happened: list[object] = []
+
+    async def other() -> None:
+        await trio.sleep(_LATE)
+        await trio.lowlevel.checkpoint()
+        happened.append("other, a step later")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timers.run)
+        nursery.start_soon(other)
+        timers.add(_LATE, happened.append, "timer")
+        await wait_all_tasks_blocked()
+        mock_clock.jump(_LATE + late)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert happened == ["timer", "other, a step later"]
 
 
 def test_without_any_timer_the_alarm_is_never() -> None:
