@@ -113,6 +113,16 @@ PUBLIC: dict[str, list[str]] = {
         "dirty_kill",
         "open_engine",
     ],
+    "trioworker.workers.agent.introspection": [
+        "Config",
+        "Exposition",
+        "Masking",
+        "Recorder",
+        "SocketInUse",
+        "manifold",
+        "socket_path",
+        "sockets",
+    ],
 }
 
 # Concrete classes that are meant to be subclassed, each with its reason. Protocols and exceptions

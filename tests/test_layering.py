@@ -40,6 +40,8 @@ PURE = {
     "dependency._report",
     "dependency._explain",
     "_drawing",
+    "workers.agent.introspection._access",
+    "workers.agent.introspection._data",
 }
 NOT_IN_PURE = {"trio", "trio_util", "asyncio", "time", "datetime", "sched"}
 
@@ -47,6 +49,7 @@ NOT_IN_PURE = {"trio", "trio_util", "asyncio", "time", "datetime", "sched"}
 # of their own sub-package only. PRIVATE_ALLOWED has the exceptions, each with its reason.
 PUBLIC_ONLY = {"workers", "testing", "agent", "_demo", "_cli"}
 PRIVATE_ALLOWED = {
+    ("workers", "_util"),  # as for those below: objects say where they are imported from
     ("testing", "_util"),  # messages name workers and refuse bad calls in one way everywhere
     ("agent", "_util"),  # its objects say that they live in it, as those of the packages below do
     ("_cli", "_drawing"),  # the command line and the page draw one picture
@@ -63,6 +66,7 @@ BASE = {"trio", "trio_util", "outcome", "attrs", "cattrs"}
 OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
+    "h11": {"backends.http"},
     "prometheus_client": {"workers.agent.metrics"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},

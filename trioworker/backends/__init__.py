@@ -2,6 +2,7 @@
 
 One module each, imported by its name, because each may need what not everybody has:
 
+- `trioworker.backends.http`: an HTTP server; ``pip install "trioworker[introspection]"``;
 - `trioworker.backends.inotify`: a directory's changes, on Linux;
 - `trioworker.backends.sqlite`: a SQLite database; ``pip install "trioworker[sqlite]"``.
 """
