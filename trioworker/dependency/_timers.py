@@ -88,7 +88,6 @@ class Timers:
         while True:
             with trio.CancelScope(deadline=self._earliest()) as self._sleep:
                 await trio.sleep_forever()
-            self._sleep = None
             now = trio.current_time()
             if now - self._armed > _LATE:
                 await trio.lowlevel.cancel_shielded_checkpoint()
