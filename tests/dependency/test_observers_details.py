@@ -132,3 +132,10 @@ async def test_a_stream_gives_all_it_has_at_once_and_goes_on() -> None:
         node.state = State.DRAINING
         observers.moved(node, State.STARTED, None, 0.0)
         assert (await anext(events)).after == "draining"
+
+
+async def test_a_stream_that_nobody_has_left_yet_costs_nothing_after_the_end() -> None:
+    observers = Observers()
+    with EventStream(observers, 10):
+        observers.end(Dying("the engine is dead"))
+        assert not observers.active
