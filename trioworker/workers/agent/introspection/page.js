@@ -1,0 +1,646 @@
+// What makes the page live: a stream of events, fresh rows after them, graph, details, timeline.
+//
+// No name, message or report is ever made into markup: text goes in by textContent, and rows come from
+// the server, escaped. All requests go through ask(), which knows the token; that is kept for this tab
+// only. No row is put together here (see _page.py): after an event its state is changed at once, and the
+// rest comes with a fresh copy of the page, fetched the less often the longer that takes.
+const $ = (id) => document.getElementById(id);
+const TOKEN = "trioworker token";
+const STATES = ["absent", "waiting", "delayed", "starting", "started", "draining", "stopping", "done",
+  "failed", "held", "stopped"];
+const FEED = 200; // lines are kept
+const LANES = 60; // of the timeline
+const QUIET = 45000; // ms without a byte, although the server says something every 15 s
+const SVG = "http://www.w3.org/2000/svg";
+
+const rows = new Map(); // by name
+const encoded = encodeURIComponent;
+let token = "";
+let picked = null; // the name that the details are about
+let only = null; // the state that is shown
+try { token = sessionStorage.getItem(TOKEN) ?? ""; } catch { /* forbidden: it is asked for again */ }
+
+// -- small things --
+
+function make(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name === "click") made.addEventListener("click", value);
+    else if (value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+function draw(tag, attributes, text) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function duration(seconds) {
+  if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)} s`;
+  for (const [size, unit, following] of [[1, "s", 60], [60, "min", 3600], [3600, "h", 86400]])
+    if (seconds < following) return `${Math.floor(seconds / size)} ${unit}`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
+// Runs `work` soon, and again only after a pause of `factor` times what it took: a page that is
+// costly to make, or a slow line, is asked for less often.
+function paced(work, pause, factor) {
+  let wanted = false, running = false;
+  return async function request() {
+    wanted = true;
+    if (running) return;
+    running = true;
+    while (wanted) {
+      wanted = false;
+      const began = performance.now();
+      try { await work(); } catch (error) { if (error.name !== "Refused" && error.name !== "TypeError") console.error(error); }
+      await sleep(Math.max(pause, factor * (performance.now() - began)));
+    }
+    running = false;
+  };
+}
+
+class Refused extends Error {
+  constructor(status, text) { super(text); this.name = "Refused"; this.status = status; }
+}
+
+async function ask(path, options = {}) {
+  const headers = new Headers(options.headers);
+  if (token) headers.set("Authorization", `Bearer ${token}`);
+  const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
+  if (response.ok) return response;
+  let text = `${response.status} ${response.statusText}`;
+  try {
+    const said = await response.json();
+    text = [said.error, said.hint].filter(Boolean).join("; ") || text;
+  } catch { /* no JSON: the status has to do */ }
+  if (response.status === 401) lock(token ? "This token is not the right one." : "");
+  throw new Refused(response.status, text);
+}
+
+const json = async (path) => (await ask(path)).json();
+
+// -- the token --
+
+function remember(value) {
+  token = value;
+  try {
+    if (value) sessionStorage.setItem(TOKEN, value); else sessionStorage.removeItem(TOKEN);
+  } catch { /* forbidden: it lasts as long as the page */ }
+}
+
+function lock(message) {
+  remember("");
+  document.body.dataset.locked = "";
+  $("login").hidden = false;
+  $("refused").textContent = message;
+  live(null);
+  $("token").focus();
+}
+
+$("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  remember($("token").value);
+  $("token").value = "";
+  open();
+});
+
+async function open() {
+  try {
+    await fresh();
+  } catch (error) {
+    if (error.status !== 401) lock(`It does not answer: ${error.message}`);
+    return;
+  }
+  follow();
+}
+
+// -- rows --
+
+function collect() {
+  rows.clear();
+  for (const row of $("rows").rows) rows.set(row.dataset.name, row);
+  anchor(document);
+}
+
+// Ages and delays are counted on from when they were told.
+function anchor(root) {
+  const now = performance.now() / 1000;
+  for (const cell of root.querySelectorAll("[data-age]")) cell.since ??= now - Number(cell.dataset.age);
+  for (const cell of root.querySelectorAll("[data-in]")) cell.until ??= now + Number(cell.dataset.in);
+}
+
+function tick() {
+  const now = performance.now() / 1000;
+  for (const cell of document.querySelectorAll("[data-age]")) write(cell, duration(now - cell.since));
+  for (const cell of document.querySelectorAll("[data-in]")) write(cell, duration(cell.until - now));
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+async function fresh() {
+  const text = await (await ask("./", { headers: { Accept: "text/html" } })).text();
+  const page = new DOMParser().parseFromString(text, "text/html");
+  if ("locked" in page.body.dataset) { lock(""); throw new Refused(401, "locked"); }
+  adopt(page);
+}
+
+// Takes what is new out of another copy of this page. The cell with the link stays, so that it
+// keeps the focus.
+function adopt(page) {
+  delete document.body.dataset.locked;
+  document.body.toggleAttribute("data-actions", page.body.hasAttribute("data-actions"));
+  $("login").hidden = true;
+  $("drain").hidden = !document.body.hasAttribute("data-actions");
+  document.title = page.title;
+  write(document.querySelector("h1"), page.querySelector("h1").textContent);
+  write($("engine"), page.getElementById("engine").textContent);
+  const body = $("rows");
+  const names = new Set();
+  let before = null, changed = false;
+  for (const row of page.getElementById("rows").rows) {
+    const name = row.dataset.name;
+    names.add(name);
+    let mine = rows.get(name);
+    if (!mine) {
+      mine = document.importNode(row, true);
+      rows.set(name, mine);
+      changed = true;
+    } else {
+      changed ||= mine.dataset.state !== row.dataset.state;
+      mine.dataset.state = row.dataset.state;
+      [...row.cells].slice(1).forEach((cell, i) => {
+        const old = mine.cells[i + 1];
+        if (cell.dataset.age === undefined && old.innerHTML === cell.innerHTML && old.className === cell.className) return;
+        old.replaceWith(document.importNode(cell, true));
+      });
+    }
+    const place = before ? before.nextElementSibling : body.firstElementChild;
+    if (place !== mine) body.insertBefore(mine, place);
+    before = mine;
+  }
+  for (const [name, row] of rows) if (!names.has(name)) { row.remove(); rows.delete(name); changed = true; }
+  $("none").textContent = page.getElementById("none").textContent;
+  anchor(body);
+  mark();
+  count();
+  sift();
+  if (changed || !$("graph").querySelector("svg")) graph();
+}
+
+// -- filter --
+
+function count() {
+  const counts = new Map();
+  for (const row of rows.values()) counts.set(row.dataset.state, (counts.get(row.dataset.state) ?? 0) + 1);
+  if (only !== null && !counts.has(only)) counts.set(only, 0);
+  let place = $("states").firstElementChild;
+  for (const state of STATES) {
+    let chip = $("states").querySelector(`[data-only="${state}"]`);
+    if (!counts.has(state)) {
+      if (chip === place && chip) place = chip.nextElementSibling;
+      chip?.remove();
+      continue;
+    }
+    chip ??= make("button", { type: "button", class: `s ${state}`, "data-only": state, "aria-pressed": "false" },
+      `${state} `, make("b"));
+    write(chip.querySelector("b"), String(counts.get(state)));
+    chip.setAttribute("aria-pressed", String(only === state));
+    if (chip === place) place = place.nextElementSibling; else $("states").insertBefore(chip, place);
+  }
+}
+
+function sift() {
+  const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let shown = 0;
+  for (const row of rows.values()) {
+    const text = words.length ? row.textContent.toLowerCase() : "";
+    const fits = (only === null || row.dataset.state === only) && words.every((word) => text.includes(word));
+    row.hidden = !fits;
+    shown += fits;
+  }
+  if (rows.size) $("none").textContent = "No manifold fits the filter.";
+  $("none").hidden = shown > 0;
+}
+
+$("filter").addEventListener("input", sift);
+$("states").addEventListener("click", (event) => {
+  const chip = event.target.closest("button");
+  if (!chip) return;
+  only = only === chip.dataset.only ? null : chip.dataset.only;
+  count();
+  sift();
+});
+
+// -- events --
+
+let queue = [], lost = 0;
+
+function live(is_on) {
+  const text = is_on === null ? "" : is_on ? "live" : "not connected; trying again";
+  write($("live"), text);
+  $("live").classList.toggle("on", is_on === true);
+}
+
+async function follow() {
+  if (follow.runs) return;
+  follow.runs = true;
+  let pause = 500;
+  while (!("locked" in document.body.dataset)) {
+    const stop = new AbortController();
+    let timer = 0;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(() => stop.abort(), QUIET); };
+    try {
+      heard();
+      const response = await ask("events", { headers: { Accept: "text/event-stream" }, signal: stop.signal });
+      live(true);
+      pause = 500;
+      refresh(); // what has happened since the rows were made
+      await read(response.body.getReader(), heard);
+    } catch (error) {
+      if (error.status === 401) break;
+    }
+    clearTimeout(timer);
+    if ("locked" in document.body.dataset) break;
+    live(false);
+    await sleep(pause);
+    pause = Math.min(2 * pause, 5000);
+  }
+  follow.runs = false;
+}
+
+async function read(reader, heard) {
+  const decoder = new TextDecoder();
+  let rest = "", kind = "", data = [];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    heard();
+    const lines = (rest + decoder.decode(value, { stream: true })).split(/\r\n|\n/);
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+      else if (line.startsWith("event:")) kind = line.slice(6).trim();
+      else if (line === "") {
+        if (data.length) take(kind, data.join("\n"));
+        kind = "";
+        data = [];
+      }
+    }
+  }
+}
+
+function take(kind, data) {
+  const told = JSON.parse(data);
+  if (kind === "dropped") lost += typeof told === "number" ? told : told.count ?? told.dropped ?? 1;
+  else queue.push({ ...told, at: new Date() });
+  if (!take.timer) take.timer = setTimeout(flush, 40);
+}
+
+function flush() {
+  take.timer = 0;
+  const events = queue, count_lost = lost;
+  queue = [];
+  lost = 0;
+  for (const event of events) move(event);
+  feed(events.slice(-FEED), count_lost);
+  count();
+  sift();
+  refresh();
+  if (picked !== null) details();
+}
+
+// What is known at once; the rest of the row comes with the next copy of the page.
+function move(event) {
+  const row = rows.get(event.manifold);
+  paint(event.manifold, event.after);
+  if (!row) return;
+  row.dataset.state = event.after;
+  row.cells[1].className = `s ${event.after}`;
+  row.cells[1].textContent = event.after;
+  row.cells[2].textContent = event.after === "started" ? "" : event.cause ?? "";
+  row.cells[3].since = performance.now() / 1000;
+  write(row.cells[3], duration(0));
+  row.classList.remove("moved");
+  void row.offsetWidth; // the animation begins anew
+  row.classList.add("moved");
+}
+
+function feed(events, count_lost) {
+  const list = $("events").querySelector("ol");
+  $("events").querySelector(".note").hidden = true;
+  const items = events.map((event) => make("li", {},
+    make("time", { datetime: event.at.toISOString() }, event.at.toLocaleTimeString([], { hourCycle: "h23" })),
+    link(event.manifold), " ",
+    make("span", { class: `s ${event.before}` }, event.before), make("span", { class: "arrow" }, "→"),
+    make("span", { class: `s ${event.after}` }, event.after),
+    event.cause ? make("span", { class: "cause" }, ` ${event.cause}`) : null));
+  if (count_lost) items.push(make("li", { class: "lost" }, `${count_lost} events were dropped: this page was too slow`));
+  list.prepend(...items.reverse());
+  while (list.childElementCount > FEED) list.lastElementChild.remove();
+}
+
+function link(name) {
+  return make("a", { href: `#${encoded(name)}` }, name);
+}
+
+// -- graph --
+
+const graph = paced(async () => {
+  if (!$("graph").open) return;
+  const around = picked === null ? "" : `?around=${encoded(picked)}`;
+  const text = await (await ask(`graph.svg${around}`)).text();
+  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  if (svg.localName !== "svg") return;
+  const picture = document.importNode(svg, true);
+  picture.querySelector("title")?.remove(); // a tip over the whole of it would be in the way
+  picture.setAttribute("role", "group");
+  const box = $("graph").querySelector(".scroll");
+  const title = picture.querySelector("text.title")?.textContent ?? "";
+  const many = /\((.*)\)$/.exec(title);
+  for (const node of picture.querySelectorAll(".node")) {
+    node.setAttribute("tabindex", "0");
+    node.setAttribute("role", "button");
+    node.setAttribute("aria-label", node.querySelector("title").textContent);
+  }
+  const focus = box.contains(document.activeElement) ? document.activeElement.dataset?.name : undefined;
+  const { scrollLeft, scrollTop } = box;
+  box.replaceChildren(...(many ? [make("p", { class: "note" }, many[1])] : []), picture);
+  box.scrollTo(scrollLeft, scrollTop);
+  for (const [name, row] of rows) paint(name, row.dataset.state);
+  near();
+  if (focus !== undefined) node_of(focus)?.focus();
+}, 400, 6);
+
+// The picture has names as they are shown, which for a name with control characters is not the same.
+const shown = (name) => rows.get(name)?.cells[0].textContent ?? name;
+const node_of = (name) => $("graph").querySelector(`.node[data-name="${CSS.escape(shown(name))}"]`);
+
+function paint(name, state) {
+  const node = node_of(name);
+  if (!node || node.classList.contains(state)) return;
+  node.classList.remove(...STATES);
+  node.classList.add(state);
+  node.querySelector(".state").textContent = state;
+  node.querySelector("title").textContent = `${shown(name)}: ${state}`;
+  node.setAttribute("aria-label", `${shown(name)}: ${state}`);
+}
+
+// Marks the chosen one, and what it is tied to.
+function near() {
+  const svg = $("graph").querySelector("svg");
+  if (!svg) return;
+  const name = picked === null ? null : shown(picked);
+  const nodes = new Set([name]);
+  for (const edge of svg.querySelectorAll(".edge")) {
+    const { from, to } = edge.dataset;
+    const is_near = from === name || to === name;
+    edge.classList.toggle("near", is_near);
+    if (is_near) nodes.add(from).add(to);
+  }
+  let found = false;
+  for (const node of svg.querySelectorAll(".node")) {
+    node.classList.toggle("chosen", node.dataset.name === name);
+    node.classList.toggle("near", nodes.has(node.dataset.name));
+    found ||= node.dataset.name === name;
+  }
+  svg.classList.toggle("picking", found);
+}
+
+function choose(event) {
+  const node = event.target.closest?.(".node");
+  if (!node) return;
+  const row = [...rows.values()].find((one) => one.cells[0].textContent === node.dataset.name);
+  pick(row ? row.dataset.name : node.dataset.name);
+}
+
+$("graph").addEventListener("click", choose);
+$("graph").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  if (event.target.closest(".node")) { event.preventDefault(); choose(event); }
+});
+$("graph").addEventListener("toggle", () => graph());
+
+// -- details --
+
+function pick(name) {
+  location.hash = name === null ? "" : `#${encoded(name)}`;
+}
+
+function hashed() {
+  let name = null;
+  try { name = decodeURIComponent(location.hash.slice(1)) || null; } catch { /* not one of ours */ }
+  if (name === "rows") name = null; // the link that skips to them
+  if (name === picked) return;
+  picked = name;
+  mark();
+  near();
+  if (rows.size > 150) graph();
+  if (name === null) { $("details").hidden = true; $("details").replaceChildren(); return; }
+  details();
+}
+
+function mark() {
+  for (const [name, row] of rows) row.classList.toggle("picked", name === picked);
+}
+
+const details = paced(async () => {
+  const name = picked;
+  if (name === null || "locked" in document.body.dataset) return;
+  let built;
+  try {
+    const [report, why, stacks] = await Promise.all(
+      [json("report"), json(`explain/${encoded(name)}`), json(`stacks/${encoded(name)}`)]);
+    const one = report.manifolds[name];
+    built = one ? about(one, report, why, stacks) : [top(name, null), make("p", { class: "note" }, "It is not installed.")];
+  } catch (error) {
+    if (error.status === 401) return;
+    built = [top(name, null), make("p", { class: "note" }, error.message)];
+  }
+  if (name !== picked) return;
+  replace($("details"), built);
+}, 400, 4);
+
+// Puts new content in, and keeps what the user has opened, reached and scrolled to.
+function replace(box, built) {
+  const is_new = box.hidden || box.dataset.of !== picked;
+  const opened = [...box.querySelectorAll("details[open]")].map((one) => one.dataset.key);
+  const focus = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const said = box.querySelector(".said")?.textContent;
+  const scroll = box.scrollTop;
+  box.replaceChildren(...built);
+  box.hidden = false;
+  box.dataset.of = picked;
+  if (is_new) { box.scrollTop = 0; return; }
+  for (const one of box.querySelectorAll("details")) if (opened.includes(one.dataset.key)) one.open = true;
+  if (said && box.querySelector(".said")) box.querySelector(".said").textContent = said;
+  if (focus !== undefined) [...box.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focus)?.focus();
+  box.scrollTop = scroll;
+}
+
+function top(name, state) {
+  return make("div", { class: "top" }, make("h2", {}, name),
+    state ? make("span", { class: `s ${state}` }, state) : null,
+    make("button", { type: "button", class: "close", "aria-label": "Close the details", "data-key": "close", click: close }, "×"));
+}
+
+function close() {
+  const row = rows.get(picked);
+  pick(null);
+  row?.querySelector("a").focus();
+}
+
+function about(one, report, why, stacks) {
+  const all = report.manifolds;
+  const users = Object.values(all).filter((m) => [m.inputs, m.optional, m.live].some((n) => n.includes(one.name))).map((m) => m.name);
+  const built = [top(one.name, one.state), actions(one, why.blast_radius)];
+  built.push(make("ol", { class: "chain", "aria-label": "Why" }, ...why.chain.map((step) => make("li", {},
+    step.manifold === one.name ? make("b", {}, step.manifold) : link(step.manifold),
+    step.text.startsWith(step.manifold) ? step.text.slice(step.manifold.length) : ` ${step.text}`))));
+  const facts = [["Inputs", one.inputs], ["Optional", one.optional], ["Live", one.live], ["Dependents", users],
+    ["Stops with it", why.blast_radius]];
+  built.push(make("dl", {}, ...facts.flatMap(([what, names]) =>
+    names.length || what === "Inputs" || what === "Dependents" ? [make("dt", {}, what), make("dd", {}, list(names, all, one))] : []),
+    make("dt", {}, "Runs"), make("dd", {}, `${one.starts} begun, ${one.ends} ended${one.failures ? `, ${one.failures} failures in a row` : ""}`)));
+  if (one.history.length) built.push(make("h3", {}, "History"), make("ol", { class: "ends" },
+    ...[...one.history].reverse().map((end) => ended(end, report.now))));
+  if (one.worker !== null) built.push(make("h3", {}, "Report"), make("pre", {},
+    typeof one.worker === "string" ? one.worker : JSON.stringify(one.worker, null, 2)));
+  if (stacks.length) built.push(make("h3", {}, "Stacks"), make("pre", {}, stacks.map((stack) => tree(stack, "")).join("\n")));
+  return built;
+}
+
+function list(names, all, one) {
+  if (!names.length) return make("span", { class: "none" }, "none");
+  const roles = Object.entries(one.roles);
+  const some = names.slice(0, 40);
+  return make("span", { class: "names" }, ...some.map((name) => {
+    const state = all[name]?.state ?? "absent";
+    const role = roles.find(([, target]) => target === name)?.[0];
+    return make("span", { class: `s ${state}`, title: state }, link(name),
+      role ? make("small", {}, ` as ${role}`) : null, state === "started" ? null : make("small", {}, ` ${state}`));
+  }), names.length > some.length ? make("small", {}, `and ${names.length - some.length} more`) : null);
+}
+
+function ended(end, now) {
+  const is_bad = end.kind === "error" || end.kind === "fatal";
+  const key = `end ${end.time}`;
+  const line = [make("b", is_bad ? { class: "bad" } : {}, end.kind), " ", end.error ?? end.cause ?? "", " ",
+    make("small", {}, `${duration(now - end.time)} ago, after ${duration(end.lasted)}${end.was_ready ? "" : ", not ready"}`)];
+  if (!end.traceback.length) return make("li", {}, ...line);
+  return make("li", {}, make("details", { "data-key": key }, make("summary", { "data-key": `summary ${key}` }, ...line),
+    end.error && end.cause ? make("p", {}, end.cause) : null, make("pre", {}, end.traceback.join("\n"))));
+}
+
+function tree(stack, indent) {
+  return [`${indent}${stack.name}`, ...stack.frames.map((frame) => `${indent}  ${frame}`),
+    ...stack.children.map((child) => tree(child, `${indent}  | `))].join("\n");
+}
+
+function actions(one, radius) {
+  if (!document.body.hasAttribute("data-actions")) return null;
+  const said = make("span", { class: "said", role: "status" });
+  const button = (text, verb) => make("button", { type: "button", "data-key": verb, click: () => act(verb, one.name) }, text);
+  const second = one.state === "held" ? button("Release", "release") : button("Hold", "hold");
+  if (radius.length) said.textContent = `stops ${radius.length} more`;
+  return make("div", { class: "do" }, button("Restart", "restart"), second, said);
+}
+
+async function act(verb, name) {
+  const tell = (text) => { const said = $("details").querySelector(".said"); if (said) said.textContent = text; };
+  try {
+    await ask(`${verb}/${encoded(name)}`, { method: "POST" });
+    tell({ restart: "restarted", hold: "held", release: "released" }[verb]);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+// Twice, because it stops everything.
+$("drain").addEventListener("click", async () => {
+  const button = $("drain");
+  if (!button.dataset.sure) {
+    button.dataset.sure = "1";
+    button.textContent = "Hold everything?";
+    setTimeout(() => { delete button.dataset.sure; button.textContent = "Drain"; }, 4000);
+    return;
+  }
+  try { await ask("drain", { method: "POST" }); } catch (error) { write($("engine"), error.message); }
+});
+
+// -- timeline --
+
+const timeline = paced(async () => {
+  if (!$("timeline").open) return;
+  const trace = await json("trace.json");
+  const events = Array.isArray(trace) ? trace : trace.traceEvents;
+  const names = new Map();
+  for (const event of events) if (event.ph === "M" && event.name === "thread_name") names.set(event.tid, event.args.name);
+  const spans = events.filter((event) => event.ph === "X");
+  const lanes = [...new Set(spans.map((span) => span.tid))].filter((tid) => {
+    const row = rows.get(names.get(tid));
+    return !row || !row.hidden;
+  }).slice(0, LANES);
+  const box = $("timeline").querySelector(".scroll");
+  if (!lanes.length) { box.replaceChildren(make("p", { class: "note" }, "Nothing has run yet.")); return; }
+  const left = Math.min(220, 12 + 7 * Math.max(...lanes.map((tid) => (names.get(tid) ?? "").length)));
+  const width = Math.max(box.clientWidth - 30, 320), height = 20 * lanes.length + 26;
+  const first = Math.min(...spans.map((span) => span.ts));
+  const last = Math.max(first + 1, ...spans.map((span) => span.ts + (span.dur ?? 0)));
+  const x = (ts) => left + (width - left - 10) * (ts - first) / (last - first);
+  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Runs over time" });
+  for (let i = 0; i <= 4; i++) {
+    const ts = first + (last - first) * i / 4;
+    svg.append(draw("line", { class: "grid", x1: x(ts), x2: x(ts), y1: 0, y2: height - 20 }),
+      draw("text", { x: x(ts), y: height - 6, "text-anchor": i === 4 ? "end" : i ? "middle" : "start" }, i ? `+${duration((ts - first) / 1e6)}` : "0"));
+  }
+  lanes.forEach((tid, i) => {
+    const name = names.get(tid) ?? String(tid), room = Math.floor((left - 12) / 6.7);
+    svg.append(draw("text", { x: 0, y: 20 * i + 14 }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
+    for (const span of spans.filter((one) => one.tid === tid)) {
+      const bar = draw("rect", { class: span.name, x: x(span.ts), y: 20 * i + 3, rx: 2,
+        width: Math.max(1.5, x(span.ts + (span.dur ?? 0)) - x(span.ts)), height: 14 });
+      bar.append(draw("title", {}, `${name}: ${span.name}, ${duration((span.dur ?? 0) / 1e6)}`));
+      svg.append(bar);
+    }
+  });
+  box.replaceChildren(svg);
+}, 3000, 8);
+
+$("timeline").addEventListener("toggle", () => timeline());
+
+// -- begin --
+
+const refresh = paced(async () => { await fresh(); timeline(); }, 250, 8);
+
+$("rows").addEventListener("click", (event) => {
+  const row = event.target.closest("tr");
+  if (row && !event.target.closest("a")) pick(row.dataset.name);
+});
+addEventListener("hashchange", hashed);
+addEventListener("keydown", (event) => {
+  const is_typing = event.target.matches?.("input");
+  if (event.key === "Escape" && picked !== null) close();
+  else if (event.key === "Escape" && is_typing) { $("filter").value = ""; sift(); }
+  else if (event.key === "/" && !is_typing) { event.preventDefault(); $("filter").focus(); }
+});
+setInterval(tick, 500);
+
+if ("locked" in document.body.dataset) {
+  if (token) open(); else lock("");
+} else {
+  collect();
+  $("drain").hidden = !document.body.hasAttribute("data-actions");
+  count();
+  hashed();
+  graph();
+  follow();
+}
