@@ -188,10 +188,11 @@ def _chip(state: str, count: int) -> str:
 
 def _row(manifold: ManifoldReport, why: str, mask: Callable[[str], str]) -> str:
     name, state = manifold.name, str(manifold.state)
+    anchor = quote(name, safe="", errors="replace")  # of what no encoding has
     error = next((end.error for end in reversed(manifold.history) if end.error), None)
     return (
         f'<tr data-name="{escape(name)}" data-state="{state}">'
-        f'<th scope="row"><a href="#{quote(name, safe="")}">{_text(name)}</a></th>'
+        f'<th scope="row"><a href="#{anchor}">{_text(name)}</a></th>'
         f'<td class="s {state}">{state}</td>'
         f'<td class="why">{_text(mask(why))}{_retry(manifold)}</td>'
         f'<td class="n" data-age="{manifold.since:.3f}">{duration(manifold.since)}</td>'

@@ -37,6 +37,8 @@ from ._data import (
     transition_data,
 )
 from ._faces import Exposition, Masking
+from ._graph import dot, mermaid, svg
+from ._page import CSS, POLICY, SCRIPT, locked, parts
 from ._trace import Recorder, trace_events
 
 SLICE = 0.002
@@ -52,7 +54,7 @@ MOST_NAME = 200
 
 _SETTLED = frozenset({State.STARTED, State.DONE, State.HELD})
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-_HIDING = (
+_HIDING: tuple[tuple[str, str], ...] = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -61,6 +63,9 @@ _HIDING = (
     # Data is not to be shown as a page, even if a browser takes it for one.
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
+
+
+_SHOWN = (*_HIDING[:-1], ("Content-Security-Policy", POLICY))
 
 
 @final
@@ -257,6 +262,47 @@ async def _metrics(inside: Inside, request: Request) -> Response:  # noqa: ARG00
     return Response(content_type=exposition.content_type, headers=_HIDING, body=exposition.text())
 
 
+# -- the page, and the graph for it and for others -------------------------------------------------
+
+
+def _html(body: bytes) -> Response:
+    return Response(content_type="text/html; charset=utf-8", headers=_SHOWN, body=body)
+
+
+async def _page(inside: Inside, *, actions: bool) -> Response:
+    report = inside.inspector.report()
+    pace = _Pace()
+    made: list[str] = []
+    for part in parts(report.name, report, actions=actions, mask=inside.mask or str):
+        made.append(part)
+        await pace.step()
+    # A name may have half of a surrogate pair, which no encoding has.
+    return _html("".join(made).encode("utf-8", "replace"))
+
+
+def _drawn(draw: Callable[[Inside, Request], str], content_type: str) -> Answer:
+    async def answer(inside: Inside, request: Request) -> Response:
+        body = draw(inside, request).encode("utf-8", "replace")
+        return Response(content_type=f"{content_type}; charset=utf-8", headers=_HIDING, body=body)
+
+    return answer
+
+
+def _picture(inside: Inside, request: Request) -> str:
+    around = request.query.get("around")
+    report = inside.inspector.report()
+    if around is not None and around not in report.manifolds:
+        raise _unknown(inside, around)
+    return svg(report, around=around)
+
+
+# What anybody may have: it is the same everywhere, and tells nothing.
+_STATIC = {
+    "page.css": Response(content_type="text/css; charset=utf-8", headers=_SHOWN, body=CSS),
+    "page.js": Response(content_type="text/javascript; charset=utf-8", headers=_SHOWN, body=SCRIPT),
+}
+
+
 # -- events ----------------------------------------------------------------------------------------
 
 
@@ -356,6 +402,9 @@ _GET: dict[str, Answer] = {
     "events": _events,
     "metrics": _metrics,
     "trace.json": _trace,
+    "graph.svg": _drawn(_picture, "image/svg+xml"),
+    "graph.dot": _drawn(lambda inside, _: dot(inside.inspector.report()), "text/vnd.graphviz"),
+    "graph.mmd": _drawn(lambda inside, _: mermaid(inside.inspector.report()), "text/plain"),
 }
 _POST: dict[str, Answer] = {
     "restart/NAME": _verb("restart"),
@@ -378,14 +427,24 @@ async def answer(inside: Inside, rules: Rules, request: Request) -> Response:
     is_action = path in _POST
     no = refusal(request, rules, is_action=is_action)
     if no is not None:
+        if no.status == 401 and request.method in {"GET", "HEAD"}:  # noqa: PLR2004 - unauthorized
+            if path in _STATIC:
+                return _STATIC[path]
+            if path == "":
+                return _html(locked().encode())  # so that it can ask for the token
         return refused(no)
-    if not is_action and path not in _GET:
-        paths = ", ".join(f"/{known}" for known in (*_GET, *_POST))
+    if not is_action and path not in {"", *_STATIC, *_GET}:
+        paths = ", ".join(f"/{known}" for known in ("", *_GET, *_POST))
         return told(404, "there is nothing at this path", f"there are: {paths}")
     if request.method not in (("POST",) if is_action else ("GET", "HEAD")):
         allowed = "POST" if is_action else "GET, HEAD"
         return told(405, f"this takes {allowed}", "", (("Allow", allowed),))
+    if path in _STATIC:
+        return _STATIC[path]
     try:
+        if path == "":
+            may_act = request.peer_uid is not None or rules.actions_over_tcp
+            return await _page(inside, actions=may_act)
         return await (_POST if is_action else _GET)[path](inside, request)
     except Wrong as wrong:
         return wrong.response
