@@ -1,5 +1,7 @@
 """What the stacks of a manifold look like, line by line, and in which order."""
 
+import inspect
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -32,6 +34,27 @@ def test_a_run_that_has_no_task_yet_has_no_stacks() -> None:
         """Be of no interest."""
 
     assert stacks_of(Run(Node("db"), Manifold(start), 0.0, (), lambda run, value: None)) == ()
+
+
+async def test_each_frame_is_shown_by_file_line_and_function() -> None:
+    where: list[str] = []
+
+    async def wait_here() -> None:
+        frame = inspect.currentframe()
+        assert frame is not None
+        where.append(f"{__file__}:{frame.f_lineno + 1} in wait_here")
+        await trio.sleep_forever()
+
+    async def body(life: Life) -> None:
+        life.ready()
+        await wait_here()
+
+    program = Program()
+    program.install("db", body=body)
+    async with program.running() as engine:
+        await wait_all_tasks_blocked()
+        (stack,) = engine.stacks("db")
+        assert where[0] in stack.frames
 
 
 async def test_the_tasks_of_a_nursery_are_shown_by_name_and_the_helpers_after_the_first() -> None:
