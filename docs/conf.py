@@ -76,7 +76,13 @@ nitpick_ignore_regex = [
 # The packages whose public names the reference has, as far as they are there.
 PACKAGES = [
     name
-    for name in ["trioworker", "trioworker.dependency", "trioworker.testing", "trioworker.agent"]
+    for name in [
+        "trioworker",
+        "trioworker.dependency",
+        "trioworker.testing",
+        "trioworker.agent",
+        "trioworker.workers.agent.introspection",
+    ]
     if (spec := importlib.util.find_spec(name)) and spec.origin  # else it has no __init__.py yet
 ]
 

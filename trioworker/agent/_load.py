@@ -24,6 +24,7 @@ import attrs
 
 from trioworker import Engine, EngineConfig, Manifold, RestartPolicy
 
+from ._builtin import ENGINE, engine_offering_itself, is_wanted
 from ._environment import Mask, expand, variables
 from ._factory import Importer, call
 from ._problems import AgentFileError, Key, Place, Problem, Problems, choices, quoted
@@ -76,8 +77,15 @@ class Agent:
         return self.config.name
 
     def engine(self) -> Engine:
-        """Return a new engine with all the manifolds, to be run."""
-        engine = Engine(self.config)
+        """Return a new engine with all the manifolds, to be run.
+
+        It also has the built-in manifold ``engine``, if one of the others names that among its
+        inputs and there is none of that name.
+        """
+        if is_wanted(self.manifolds):
+            engine = engine_offering_itself(self.config, self.mask)
+        else:
+            engine = Engine(self.config)
         engine.install_all(self.manifolds)
         return engine
 
@@ -238,9 +246,12 @@ class _Loading:
     # -- inputs -----------------------------------------------------------------------------------
 
     def _check_target(self, target: str, place: Place) -> None:
-        if target not in self._names and not self._problems.is_unusable(place):
+        if not self._exists(target) and not self._problems.is_unusable(place):
             known = choices(target, self._offered(), "there are")
             self._problems.add(place, f"there is no manifold {quoted(target)}{known}")
+
+    def _exists(self, name: str) -> bool:
+        return name in self._names or name == ENGINE  # who names it gets it
 
     def _offered(self) -> list[str]:
         """Return the names to offer: those that are refused themselves are no way out."""
@@ -267,7 +278,7 @@ class _Loading:
         said = manifold.bindings
         for role in manifold.inputs:
             target = said.get(role, role)
-            if target not in self._names and target == role:
+            if not self._exists(target) and target == role:
                 known = choices(role, self._offered(), "there are")
                 way = f"bind it, or add {role!r}" if _NAME.fullmatch(role) else "bind it"
                 message = f"the role {role!r} needs a manifold: {way}{known}"

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, final
+from typing import Any, final
 
-from trioworker.dependency import EngineReport, EventStream, State, Transition
+from trioworker.dependency import Engine, EngineReport, Inspector, State, Transition
 
 MOST = 10_000
 """So many transitions are kept: three for each manifold that starts, four to restart it."""
@@ -29,14 +29,6 @@ _COLORS = {
 }
 
 
-class Eventful(Protocol):
-    """What has events: an engine, or its inspector."""
-
-    def events(self, capacity: int = 1000) -> EventStream:
-        """Return a stream of all transitions."""
-        ...
-
-
 @final
 class Recorder:
     """The latest transitions of an engine, from now on.
@@ -46,7 +38,7 @@ class Recorder:
         most: how many are kept.
     """
 
-    def __init__(self, engine: Eventful, most: int = MOST) -> None:
+    def __init__(self, engine: Engine | Inspector, most: int = MOST) -> None:
         # Never left: it ends with the engine.
         self._stream = engine.events(most).__enter__()
         self._seen: deque[Transition] = deque(maxlen=most)
