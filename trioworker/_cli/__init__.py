@@ -1,8 +1,9 @@
-"""The command line: `trioworker run`, `check`, `graph` and `demo`.
+"""The command line: running, checking and drawing programs, and asking those that run.
 
-`_app` knows the commands, `_target` what they work on, `_graph` how a graph is drawn, `_render` how
-a running engine is shown. Only `_app` imports cyclopts and only `_render` imports rich, so that
-what draws and what finds can be used, and tested, without the extra.
+`_app` knows the commands, `_graph` how a graph is drawn, `_render` how an engine in this process is
+shown. Those for a program in another process are in `_live`: `_client` asks it, `_told` takes the
+answers apart, `_paint` prints them. Only `_app` imports cyclopts and only `_render` imports rich,
+so that what draws and what asks can be used, and tested, without the extra.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The commands. Each says what it does in its docstring, which is what ``--help`` prints.
 
-Exit statuses: 0 after a clean end, 1 after an error of the program that was run, 2 when there is
-nothing to run (a bad command line, a file with problems), 130 and 143 after a hard stop.
+Those that ask a running program are in `_live`, with their exit statuses. The others': 0 after a
+clean end, 1 after an error of the program that was run, 2 when there is nothing to run (a bad
+command line, a file with problems), 130 and 143 after a hard stop.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import trioworker
@@ -21,6 +23,8 @@ try:
     from cyclopts import App, CycloptsError, Parameter
 except ModuleNotFoundError as exc:
     raise MissingExtra("cyclopts") from exc
+
+from . import _live
 
 if TYPE_CHECKING:
     from trioworker.agent import AgentFileError, Program
@@ -126,6 +130,39 @@ def graph(
     return 0
 
 
+@app.command(help_epilogue="Example:\n  trioworker trace -o trace.json")
+def trace(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    json: Annotated[bool, Parameter(negative=())] = False,
+    socket: Path | None = None,
+) -> int:
+    """Write what a program has started and stopped, for a trace viewer.
+
+    Args:
+        output: the file.
+        json: print the name of the file as JSON.
+        socket: where the program listens, if not the only one of yours.
+    """
+    return _live.trace(output, json=json, socket=socket)
+
+
+_LIVE: dict[Callable[..., int], str] = {
+    _live.status: "status --watch",
+    _live.explain: "explain ingest",
+    _live.events: "events --follow",
+    _live.restart: "restart ingest",
+    _live.hold: "hold ingest",
+    _live.release: "release ingest",
+    _live.stacks: "stacks ingest",
+    _live.wait: "wait --for ready --timeout 10",
+}
+for _command, _arguments in _LIVE.items():
+    app.command(
+        _command,
+        default_parameter=Parameter(negative=()),
+        help_epilogue=f"Example:\n  trioworker {_arguments}",
+    )
 app.command(_demo.demo, help_epilogue="Example:\n  trioworker demo --seed 7 --dir demo-data")
 
 

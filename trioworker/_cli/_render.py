@@ -5,6 +5,8 @@ and ``events()``. It is a worker that `async with` owns, shielded, because an en
 cancelled still goes through transitions that somebody wants to see: only the end of the block ends
 it. Whatever is shown goes through `shown`, so no name and no error can move the cursor, and through
 the caller's mask first.
+
+`_paint` takes what it needs of rich from here, so that one module says that it is missing.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from trioworker.dependency import State
 from . import MissingExtra
 
 try:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console as Console, Group as Group, RenderableType as RenderableType
+    from rich.live import Live as Live
+    from rich.padding import Padding as Padding
+    from rich.table import Table as Table
+    from rich.text import Text as Text
 except ModuleNotFoundError as exc:
     raise MissingExtra("rich") from exc
 
