@@ -1,18 +1,16 @@
 """Who may ask what. Pure functions over a request.
 
-- Over the Unix socket the user at the other end is the permission: ours, or root.
-- Over TCP it is the token: as ``Authorization: Bearer TOKEN``, or, because that is what browsers
-  can ask their user for, as the password of ``Basic``. Never in a URL: those are logged.
 - Whoever asks means this machine: a page elsewhere whose name was made to point here (DNS
   rebinding) sends that name as ``Host``, and is refused. So is what another page has sent, which
   its ``Origin`` tells.
+- Over the Unix socket the user at the other end is the permission: ours, or root.
+- Over TCP it is the token, as ``Authorization: Bearer TOKEN``. Never in a URL, because those are
+  logged; and not as the password of ``Basic``, because browsers send that along unasked.
 - What changes something is refused over TCP unless that was enabled.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 from typing import Protocol, final
@@ -68,17 +66,17 @@ def refusal(asking: Asking, rules: Rules, *, is_action: bool) -> Refusal | None:
         rules: what is allowed.
         is_action: whether it would change something.
     """
+    host = asking.header("host")
+    if host is None or not _HOST.fullmatch(host):
+        return Refusal(403, "the host of the request is not this one", "ask http://localhost")
+    if not _is_own(asking.header("origin"), host):
+        return Refusal(403, "the request comes from another page", "use the page of this program")
     if asking.peer_uid is None:
         if not _knows(asking.header("authorization"), rules.token):
             hint = "send the header 'Authorization: Bearer TOKEN'"
             return Refusal(401, "the token is missing or wrong", hint)
     elif asking.peer_uid not in {rules.uid, _ROOT}:
         return Refusal(403, "this socket is for its owner", "ask as the user who runs the program")
-    host = asking.header("host")
-    if host is None or not _HOST.fullmatch(host):
-        return Refusal(403, "the host of the request is not this one", "ask http://localhost")
-    if not _is_own(asking.header("origin"), host):
-        return Refusal(403, "the request comes from another page", "use the page of this program")
     if is_action and asking.peer_uid is None and not rules.actions_over_tcp:
         hint = "use the Unix socket, or set actions_over_tcp"
         return Refusal(403, "actions are off over TCP", hint)
@@ -89,15 +87,9 @@ def _knows(authorization: str | None, token: str | None) -> bool:
     if token is None or authorization is None:
         return False
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given.strip(), validate=True).decode("latin-1")
-        except (binascii.Error, ValueError):
-            return False
-        given = given.partition(":")[2]
-    elif scheme.lower() != "bearer":
+    if scheme.lower() != "bearer":
         return False
-    # As long for a wrong one as for the right one, wherever they differ.
+    # As long for a wrong one as for the right one, wherever they differ. A header is latin-1.
     return hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
 
 

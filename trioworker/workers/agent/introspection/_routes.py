@@ -107,7 +107,7 @@ def refused(refusal: Refusal) -> Response:
     """Return the answer to who may not ask."""
     headers: tuple[tuple[str, str], ...] = ()
     if refusal.status == 401:  # noqa: PLR2004 - unauthorized
-        headers = (("WWW-Authenticate", 'Basic realm="trioworker", charset="UTF-8"'),)
+        headers = (("WWW-Authenticate", 'Bearer realm="trioworker"'),)
     return told(refusal.status, refusal.error, refusal.hint, headers)
 
 
