@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, cast, final
 import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
-from .._groups import only
 from .._tomb import Tomb, TombState
 from .._util import check_reason, is_cancelled
 from ._config import EngineConfig, checked
@@ -99,7 +98,7 @@ class Engine:
                         outer.start_soon(self._feel, name=f"{self.name}: watcher")
                         with trio.CancelScope(shield=True):
                             await self._supervise(task_status)
-                        outer.cancel_scope.cancel(reason=f"{self.name} has ended")
+                        outer.cancel_scope.cancel()
                 finally:
                     errors = self._machine.errors
                     asked = len(errors)
@@ -108,7 +107,7 @@ class Engine:
                     for error in (*ranked, *errors[asked:]):
                         self._tomb.kill(error)
         finally:
-            if self._tomb.is_dead and self._nursery is not None:
+            if self._tomb.is_dead:
                 self._machine.observers.end(self._tomb.refusal())
 
     @enable_ki_protection
@@ -288,9 +287,9 @@ class Engine:
             task_status.started()
             self._machine.open()
             await self._until_quiet()
-            if self._feed is not None:
-                self._feed.flush()
-            self._nursery.cancel_scope.cancel(reason=f"{self.name} has ended")
+            self._nursery.cancel_scope.cancel()
+        if self._feed is not None:
+            self._feed.flush()  # what came when its task had been cancelled with all others
 
     async def _until_quiet(self) -> None:
         while not self._machine.quiet.is_set():
@@ -327,21 +326,19 @@ class Engine:
                 with trio.CancelScope() as run.scope:
                     try:
                         await self._begin(run)
-                    except BaseException as exc:
+                    except BaseException:
                         if run.late or not run.cancelled:
-                            self._machine.fall(run, exc)
+                            self._machine.fall(run)
                         raise
         except BaseException as exc:  # noqa: BLE001 - judged below, or raised again
             leaving = exc
         try:
             if run.helpers is not None:
                 leaving = await run.helpers.join(leaving)
-            is_ours = leaving is not None and self._nursery.cancel_scope.cancel_called
+            is_ours = self._nursery.cancel_scope.cancel_called
             self._machine.end(run, leaving, is_cancelled=is_ours)
-            if is_ours and leaving is not None and (rest := only(leaving, is_cancelled)):
-                raise rest  # Trio's to have: the nursery of all runs is being cancelled
         finally:
-            leaving = rest = None  # their tracebacks hold this frame
+            leaving = None  # its traceback holds this frame
 
     @disable_ki_protection
     async def _begin(self, run: Run) -> None:
@@ -384,7 +381,7 @@ class Engine:
             await _interruptible(async_fn, args)
         except BaseException as exc:
             if not is_cancelled(exc):
-                self._machine.fall(run, exc)
+                self._machine.fall(run)
                 scope = cast("trio.CancelScope", run.scope)  # who has helpers has begun
                 scope.cancel(reason="a helper has failed")
             raise

@@ -445,7 +445,7 @@ class Machine:
             run.timer = self.timers.add(now + cast("float", limit), self._got_stuck, run)
 
     @enable_ki_protection
-    def fall(self, run: Run, exc: BaseException | None) -> None:
+    def fall(self, run: Run) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
         if run.node.run is run and run.node.state is not State.STOPPING:
             self.set_off(run.node if run.planned else None)
@@ -453,7 +453,7 @@ class Machine:
             self._move(run.node, Event.FALL)
             if run.stopping is not None:
                 run.stopping.set()
-            if exc is None or run.helpers is not None:
+            if run.late or run.helpers is not None:
                 self._watch_stop(run, self.now())  # there is still somebody to wait for
         elif run.soft and run.helpers is not None:
             run.soft = False  # the failure has cancelled the others: the soft phase is over
@@ -465,7 +465,7 @@ class Machine:
         limit = run.manifold.start_timeout
         run.cause = f"it was not ready after {limit:g} s"
         run.place = place(task_frames(run))
-        self.fall(run, None)
+        self.fall(run)
         self._cancel(run)
 
     @enable_ki_protection
