@@ -355,13 +355,19 @@ def _request(head: h11.Request, body: bytes, peer_uid: int | None) -> Request:
         return Request(
             method=head.method.decode("ascii"),
             parts=tuple(unquote_to_bytes(part).decode() for part in path[1:].split(b"/")),
-            query=dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=100)),
+            query=_fields(query),
             headers=tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in head.headers),
             body=body,
             peer_uid=peer_uid,
         )
     except ValueError:
-        raise _Refused(400, "the target of the request is not UTF-8") from None
+        raise _Refused(400, "the target of the request cannot be read") from None
+
+
+def _fields(query: bytes) -> dict[str, str]:
+    """Return the fields of a query; of several with one name the last."""
+    text = query.decode("ascii")
+    return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100))
 
 
 def _refusal(status: int, why: str) -> Response:
