@@ -68,6 +68,7 @@ PUBLIC: dict[str, list[str]] = {
         "Mask",
         "Problem",
         "Program",
+        "Watchdog",
         "configure_logging",
         "load",
         "open_program",

@@ -279,3 +279,11 @@ def test_run_ends_with_the_error_of_the_program(capsys: Output) -> None:
 def test_a_worker_that_exits_is_an_error(capsys: Output) -> None:
     assert main(["run", "cli_workers:quitter"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "trioworker: engine failed: SystemExit: 0"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_a_watchdog_needs_a_threshold(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "agent.toml", "--watchdog", seconds]) == 2
+
+    told = capsys.readouterr().err
+    assert told == f"--watchdog must be more than 0 seconds, not {float(seconds):g}\n"

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 WORKERS = """
+import time
 import trio
 from trioworker import Manifold
 
@@ -31,6 +33,16 @@ def polite():
 def slow():
     return Manifold(forever, ask=lambda _: None, grace=600.0)
 
+async def blocking(get, *, task_status):
+    task_status.started()
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        pass
+    await trio.sleep_forever()
+
+def busy():
+    return Manifold(blocking)
+
 def deaf():
     return Manifold(shielded)
 """
@@ -48,10 +60,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "trioworker", *arguments]
 
 
-def signalled(path: Path, *signals: signal.Signals) -> tuple[int, str]:
+def signalled(path: Path, *signals: signal.Signals, options: Sequence[str] = ()) -> tuple[int, str]:
     """Run an agent; send each signal once the line that calls for it is there."""
     with subprocess.Popen(
-        command("run", str(path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command("run", str(path), *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         watchdog = threading.Timer(30, process.kill)
         watchdog.start()
@@ -97,6 +112,17 @@ def test_what_will_not_end_is_left_behind_by_a_second_signal(tmp_path: Path) -> 
     assert "still running, and left behind: a" in output
 
 
+@posix
+def test_a_watchdog_says_that_the_loop_was_blocked(tmp_path: Path) -> None:
+    status, output = signalled(
+        agent(tmp_path, "busy"), signal.SIGTERM, options=["--watchdog", "0.1"]
+    )
+
+    assert status == 0
+    assert "the event loop" in output
+    assert "blocked for 0." in output
+
+
 def test_a_broken_file_is_status_2_without_a_traceback(tmp_path: Path) -> None:
     path = agent(tmp_path, "politer")
     ended = subprocess.run(command("run", str(path)), capture_output=True, text=True, check=False)
@@ -104,7 +130,7 @@ def test_a_broken_file_is_status_2_without_a_traceback(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr == (
         "$.manifolds['a'].use: 'workers' has no 'politer'; did you mean 'polite'? "
-        "there are: 'deaf', 'polite', 'slow'\n"
+        "there are: 'busy', 'deaf', 'polite', 'slow'\n"
     )
 
 

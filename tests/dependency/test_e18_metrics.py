@@ -190,6 +190,43 @@ async def test_e18_an_interrupt_in_a_hook_ends_the_engine(autojump_clock: MockCl
     assert told.states[-1] == "db: stopping -> stopped"
 
 
+async def test_e18_a_hook_that_wants_to_know_is_told_of_events_that_readers_lost(
+    autojump_clock: MockClock,
+) -> None:
+    class Dropping(Told):
+        def drop(self) -> None:
+            self.calls.append(("drop",))
+
+    told = Dropping()
+    program = Program(EngineConfig(metrics=told))
+    program.install("db")
+    async with program.running():
+        await program.settle()
+        with program.engine.events(capacity=2) as events:
+            program.engine.restart("db")
+            await program.settle()
+            await wait_all_tasks_blocked()
+            lost = events.dropped
+
+    assert lost >= 1
+    assert told.calls.count(("drop",)) == lost
+
+
+async def test_e18_a_hook_that_does_not_is_left_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = Program(EngineConfig(metrics=Told()))
+    program.install("db")
+    async with program.running():
+        await program.settle()
+        with program.engine.events(capacity=2) as events:
+            program.engine.restart("db")
+            await program.settle()
+            await wait_all_tasks_blocked()
+            assert events.dropped
+    assert not [record for record in caplog.records if "metrics hook" in record.getMessage()]
+
+
 async def test_e18_an_engine_with_a_hook_rests_when_it_is_idle(autojump_clock: MockClock) -> None:
     program = Program(EngineConfig(metrics=Told()))
     program.install("db")

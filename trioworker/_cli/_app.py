@@ -52,6 +52,7 @@ def run(
     *,
     log: Literal["console", "json"] = "console",
     level: Literal["debug", "info", "warning", "error"] = "info",
+    watchdog: float | None = None,
     debug: Debug = False,
 ) -> int:
     """Run a program until SIGINT or SIGTERM; the second is hard.
@@ -60,8 +61,12 @@ def run(
         target: an agent file, or module:attribute.
         log: the style of the log.
         level: the lowest level that is logged.
+        watchdog: log what blocks the event loop for longer than this many seconds.
         debug: show tracebacks.
     """
+    if watchdog is not None and not watchdog > 0:
+        print(f"--watchdog must be more than 0 seconds, not {watchdog:g}", file=sys.stderr)
+        return USAGE_ERROR
     program = _open(target, debug=debug)
     if program is None:
         return USAGE_ERROR
@@ -75,7 +80,7 @@ def run(
 
     async def shown() -> int:
         async with ReportTable(program.engine, mask=program.mask):
-            return await run_engine(program.engine)
+            return await run_engine(program.engine, mask=program.mask, watchdog=watchdog)
 
     try:
         return trio.run(shown)

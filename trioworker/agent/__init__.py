@@ -1,4 +1,4 @@
-"""The program around an engine: agent files, signals, logging.
+"""The program around an engine: agent files, signals, logging, a watchdog, systemd.
 
 ::
 
@@ -9,7 +9,8 @@
 An agent file is TOML that names manifolds. It holds no code, but reading it imports what it names,
 so it is as trusted as a program. All of its problems are told at once (`AgentFileError`); values
 that came from the environment are shown as ``${NAME}`` wherever trioworker prints (`Mask`); the
-first SIGINT or SIGTERM stops the program in order, the second hard (`run_engine`).
+first SIGINT or SIGTERM stops the program in order, the second hard (`run_engine`), which also keeps
+systemd told; a `Watchdog` tells what blocks the event loop.
 """
 
 from .._util import settle_names as _settle_names
@@ -19,6 +20,7 @@ from ._logging import configure_logging as configure_logging
 from ._problems import AgentFileError as AgentFileError, Problem as Problem
 from ._program import Program as Program, open_program as open_program
 from ._run import run_agent as run_agent, run_engine as run_engine
+from ._watchdog import Watchdog as Watchdog
 
 __all__ = [
     "Agent",
@@ -26,6 +28,7 @@ __all__ = [
     "Mask",
     "Problem",
     "Program",
+    "Watchdog",
     "configure_logging",
     "load",
     "open_program",

@@ -2,7 +2,8 @@
 
 The library logs through the standard ``logging``; so may workers, and through structlog if they
 like. With structlog installed it renders both; without it there are plain lines, and JSON made of
-the same few fields. Whoever decides on an error logs it, once: here nothing is added.
+the same few fields. Whoever decides on an error logs it, once: here nothing is added but the name
+of the manifold on whose behalf the line was written.
 """
 
 from __future__ import annotations
@@ -13,18 +14,27 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from trioworker.dependency import current_manifold
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import TextIO
 
+    _Processor = Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]
+
 Mask = Callable[[str], str]
 Style = Literal["console", "json"]
+
+_ENGINE = "trioworker.engine."  # and the name of the manifold that its lines are about
 
 
 def configure_logging(
     style: Style = "console", *, level: int | str = logging.INFO, mask: Mask = str
 ) -> None:
     """Send the log of this process to standard error; replaces what was set up before.
+
+    Lines that were written on behalf of a manifold have its name as `manifold`; on the console
+    those of the engine's own logger have not, because it is called after the manifold.
 
     Args:
         style: ``console``, lines for people; or ``json``, one object in each line.
@@ -86,6 +96,7 @@ def _structured(style: Style, mask: Mask) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
+            _naming(in_all=style == "json"),
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             _masking(mask, escape=style == "console"),
@@ -94,9 +105,33 @@ def _structured(style: Style, mask: Mask) -> logging.Formatter:
     )
 
 
-def _masking(
-    mask: Mask, *, escape: bool
-) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
+def _manifold_of(record: logging.LogRecord, *, in_all: bool = True) -> str | None:
+    """Return the manifold that `record` is about, while it is being written.
+
+    Args:
+        record: of any logger.
+        in_all: whether to tell it of the engine's lines too, whose logger's name ends with it.
+    """
+    if record.name.startswith(_ENGINE):
+        return record.name.removeprefix(_ENGINE) if in_all else None
+    return current_manifold()
+
+
+def _naming(*, in_all: bool) -> _Processor:
+    def process(
+        logger: Any,  # noqa: ARG001 - the signature of a processor
+        method: str,  # noqa: ARG001 - likewise
+        event: MutableMapping[str, Any],
+    ) -> MutableMapping[str, Any]:
+        name = _manifold_of(event["_record"], in_all=in_all)
+        if name is not None:
+            event.setdefault("manifold", name)
+        return event
+
+    return process
+
+
+def _masking(mask: Mask, *, escape: bool) -> _Processor:
     def process(
         logger: Any,  # noqa: ARG001 - the signature of a processor
         method: str,  # noqa: ARG001 - likewise
@@ -136,7 +171,9 @@ class _PlainLines(logging.Formatter):
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        head = f"{self.formatTime(record)} [{record.levelname.lower():<8}] {record.name}: "
+        name = _manifold_of(record, in_all=False)
+        source = record.name if name is None else f"{record.name} ({name})"
+        head = f"{self.formatTime(record)} [{record.levelname.lower():<8}] {source}: "
         return head + _printable(self._mask(super().format(record)))
 
 
@@ -153,6 +190,8 @@ class _PlainJson(logging.Formatter):
             "logger": record.name,
             "timestamp": self.formatTime(record),
         }
+        if (name := _manifold_of(record)) is not None:
+            event["manifold"] = name
         if record.exc_info:
             event["exception"] = self._mask(self.formatException(record.exc_info))
         return json.dumps(event)

@@ -9,7 +9,8 @@ second has not ended  from being cancelled
 it after a second
 ====================  ===========================================================================
 
-The signals are a worker beside the engine, which ends with it.
+The signals are a worker beside the engine, which ends with it; so are a watchdog, if one is wanted,
+and what keeps systemd told, if it is there.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
 
-from trioworker import Engine, Tomb, open_worker
+from trioworker import Engine, Tomb, open_worker, simple_worker
+
+from ._systemd import Systemd, keep_told
+from ._watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ._load import Agent
@@ -49,10 +54,16 @@ def leave_at_once(status: int) -> NoReturn:
 
 async def run_agent(agent: Agent) -> int:
     """Run a new engine of `agent` until it ends or is told to stop; see `run_engine`."""
-    return await run_engine(agent.engine())
+    return await run_engine(agent.engine(), mask=agent.mask)
 
 
-async def run_engine(engine: Engine, *, leave: Callable[[int], object] = leave_at_once) -> int:
+async def run_engine(
+    engine: Engine,
+    *,
+    leave: Callable[[int], object] = leave_at_once,
+    mask: Callable[[str], str] = str,
+    watchdog: float | None = None,
+) -> int:
     """Run `engine` until it ends, or until SIGINT or SIGTERM; return the exit status.
 
     - It ended, by itself or after one signal: 0.
@@ -60,17 +71,40 @@ async def run_engine(engine: Engine, *, leave: Callable[[int], object] = leave_a
 
     Only in the main thread, because signals are.
 
+    Under systemd, with ``Type=notify``, it tells when all wanted manifolds are started, what is
+    waited for, and that it stops; with ``WatchdogSec=`` there is a watchdog, which feeds it.
+
     Args:
         engine: what to run; nobody else has.
         leave: ends the process with a status, when a hard stop does not end the engine.
+        mask: changes what systemd is told; see `Agent.mask`.
+        watchdog: seconds after which the log tells what blocks the event loop; `None` is no
+            watchdog, or one of 2 seconds if systemd asks for it.
 
     Raises:
         BaseException: what the engine ended with, if it was an error.
+        ValueError: `watchdog` is not more than 0.
     """
     signals = _Signals(engine, leave)
-    async with open_worker(signals):
+    systemd = Systemd.here()
+    async with AsyncExitStack() as beside:
+        await beside.enter_async_context(open_worker(signals))
+        if watchdog is not None or systemd.watchdog_seconds is not None:
+            await beside.enter_async_context(open_worker(_watchdog(engine, systemd, watchdog)))
+        if systemd.is_listening:
+            telling = simple_worker(keep_told, engine, systemd, mask)
+            await beside.enter_async_context(open_worker(telling))
         await engine.run()
     return signals.status
+
+
+def _watchdog(engine: Engine, systemd: Systemd, threshold: float | None) -> Watchdog:
+    seconds = 2.0 if threshold is None else threshold
+    on_stall = getattr(engine.metrics, "stall", None)
+    if systemd.watchdog_seconds is None:
+        return Watchdog(seconds, on_stall=on_stall)
+    within = systemd.watchdog_seconds / 2
+    return Watchdog(seconds, on_stall=on_stall, feed=systemd.feed, feed_within=within)
 
 
 @final

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from ._manifold import Manifold
+    from ._metrics import Metrics
 
 
 @final
@@ -139,6 +140,11 @@ class Engine:
     def name(self) -> str:
         """What it is called in messages."""
         return self._config.name
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The hook that its config has, if any."""
+        return self._config.metrics
 
     @property
     def state(self) -> TombState:

@@ -75,7 +75,7 @@ class Machine:
     ) -> None:
         self.registry = Registry(config.name)
         self.timers = Timers()
-        self.observers = Observers()
+        self.observers = Observers() if feed is None else Observers(feed.dropped)
         self.quiet = trio.Event()  # closing, and no run is left
         self.errors: list[BaseException] = []  # what ends the engine
         self.is_open = False  # runs may be started

@@ -26,6 +26,10 @@ class Metrics(Protocol):
     """What `EngineConfig.metrics` has: one method for each thing that can be counted or timed.
 
     They are plain functions, called in the order of what they tell, after it has happened.
+
+    Two more are called if it has them: ``drop()``, when a reader of events was too slow for one;
+    and ``stall(seconds)``, by `trioworker.agent.run_engine` with a watchdog, when the event loop
+    was blocked for so long.
     """
 
     def state(self, manifold: str, before: State, after: State) -> None:
@@ -77,6 +81,11 @@ class Feed:
         """Call `method` of the hook later."""
         self._calls.append((method, args))
         self._lot.unpark_all()
+
+    def dropped(self) -> None:
+        """Tell of an event that a reader lost, if the hook wants to know."""
+        if hasattr(self._hook, "drop"):
+            self.put("drop")
 
     async def run(self) -> None:
         """Make the calls, for ever."""

@@ -18,7 +18,7 @@ from .._errors import NotFound
 from ._states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from types import TracebackType
     from typing import Self
 
@@ -100,6 +100,7 @@ class EventStream:
         """Take one more; the engine's to call."""
         if len(self._queue) == self._queue.maxlen:
             self.dropped += 1
+            self._observers.dropped()
         self._queue.append(transition)
         self._lot.unpark_all()
 
@@ -121,9 +122,14 @@ class _StateWaiter:
 
 @final
 class Observers:
-    """All who watch one engine."""
+    """All who watch one engine.
 
-    def __init__(self) -> None:
+    Args:
+        dropped: is told of each event that a stream lost.
+    """
+
+    def __init__(self, dropped: Callable[[], object] = lambda: None) -> None:
+        self.dropped = dropped
         self.active: bool = False
         self._is_over = False
         self._waiters: dict[Node, list[_StateWaiter]] = {}

@@ -45,6 +45,7 @@ class End(NamedTuple):
 
 
 _BECAUSE = frozenset({State.DELAYED, State.FAILED})
+_AS_WANTED = frozenset({State.STARTED, State.DONE, State.HELD})
 
 
 @final
@@ -91,6 +92,14 @@ class EngineReport(NamedTuple):
     """The engine's own life."""
     manifolds: Mapping[str, ManifoldReport]
     """By name, in the order of installation."""
+
+    def unready(self) -> tuple[ManifoldReport, ...]:
+        """Return those that are wanted and not started; first those that do not wait for others.
+
+        Wanted is what is neither held nor done. A program is ready when there is none.
+        """
+        found = [report for report in self.manifolds.values() if report.state not in _AS_WANTED]
+        return tuple(sorted(found, key=lambda report: report.state == State.WAITING))
 
 
 def engine_report(

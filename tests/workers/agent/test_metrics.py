@@ -47,6 +47,21 @@ def test_runs_are_counted_and_timed() -> None:
     assert [state for state, value in states.items() if value] == ["started"]
 
 
+def test_lost_events_and_stalls_of_the_loop_are_counted() -> None:
+    metrics = PrometheusMetrics()
+    before = samples(metrics)
+    metrics.drop()
+    metrics.stall(0.5)
+    metrics.stall(2.0)
+    found = samples(metrics)
+
+    assert before["trioworker_events_dropped_total",] == 0
+    assert before["trioworker_loop_stall_seconds_count",] == 0
+    assert found["trioworker_events_dropped_total",] == 1
+    assert found["trioworker_loop_stall_seconds_count",] == 2
+    assert found["trioworker_loop_stall_seconds_sum",] == 2.5
+
+
 async def test_an_engine_is_counted_to_its_end(autojump_clock: MockClock) -> None:
     async def flaky(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
         await trio.sleep(2)

@@ -56,6 +56,14 @@ class PrometheusMetrics:
         self._start = Histogram(
             f"{name}start_duration_seconds", "From start to readiness.", one, registry=own
         )
+        self._dropped = Counter(
+            "trioworker_events_dropped", "Events that slow readers lost.", registry=own
+        )
+        self._stalls = Histogram(
+            "trioworker_loop_stall_seconds",
+            "For how long the event loop was blocked.",
+            registry=own,
+        )
         self._stop = Histogram(
             f"{name}stop_duration_seconds", "From being asked to the end.", one, registry=own
         )
@@ -97,6 +105,14 @@ class PrometheusMetrics:
             type_ = self._bounded(error.__qualname__)
             self._failed.setdefault(manifold, set()).add(type_)
             self._failures.labels(manifold, type_).inc()
+
+    def drop(self) -> None:
+        """A reader of events has lost one."""
+        self._dropped.inc()
+
+    def stall(self, seconds: float) -> None:
+        """The event loop was blocked for so long."""
+        self._stalls.observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics as they are now."""
