@@ -306,10 +306,12 @@ class Engine:
             except BaseException as exc:  # noqa: BLE001 - an interrupt; it leaves run() in the end
                 self._interrupted(exc)
 
+    @enable_ki_protection
     def _interrupted(self, exc: BaseException) -> None:
         self._machine.set_off()
         self._machine.condemn(exc)
 
+    @enable_ki_protection
     async def _feel(self) -> None:
         """Stand outside the shield, and turn a cancellation from outside into a hard stop."""
         try:

@@ -444,7 +444,6 @@ class Machine:
         if not endless(limit):
             run.timer = self.timers.add(now + cast("float", limit), self._got_stuck, run)
 
-    @enable_ki_protection
     def fall(self, run: Run) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
         if run.node.run is run and run.node.state is not State.STOPPING:
@@ -483,7 +482,6 @@ class Machine:
         self.set_off(run.node)
         self._let_go(run, self.now())
 
-    @enable_ki_protection
     def end(self, run: Run, leaving: BaseException | None, *, is_cancelled: bool) -> None:
         """Judge what leaves the task of `run`, and do what comes next.
 
@@ -634,7 +632,6 @@ class Machine:
             self._cancel_all("interrupted a second time")
         self.shut_down(f"fatal: {describe(error)}")
 
-    @enable_ki_protection
     def shut_down(self, cause: str) -> None:
         """Stop everything for good, dependents first; once."""
         if self.is_closing:
@@ -684,7 +681,7 @@ class Machine:
             limit = run.manifold.start_timeout
             msg = (
                 f'"{run.node.name}" manifold: started() was not called within {limit:g} s; '
-                f"it was at {run.place or 'an unknown place'}"
+                f"it was at {run.place}"
             )
             return StartTimeout(msg)
         if is_rogue:
