@@ -87,13 +87,15 @@ async def test_a_stored_cancelled_is_an_error_that_shows_the_way() -> None:
     program = Program()
 
     async def body(life: Life) -> None:
+        stored: list[trio.Cancelled] = []
         with trio.CancelScope() as scope:
             scope.cancel()
             try:
                 await trio.lowlevel.checkpoint()
             except trio.Cancelled as exc:
-                stored = exc
-        raise stored
+                stored.append(exc)
+                raise
+        raise stored[0]
 
     program.install("db", body=body)
     async with program.running(settle=False):
