@@ -504,6 +504,26 @@ async def test_closing_ends_what_waits_and_streams_and_finishes_what_is_answered
         assert trio.current_time() == begun + 3
 
 
+async def test_a_stream_that_can_end_by_itself_is_asked_to(autojump_clock: MockClock) -> None:
+    asked = trio.Event()
+
+    async def body(send: Send) -> None:
+        await send(b"one")
+        await asked.wait()
+        await trio.sleep(3)
+        await send(b"last")
+
+    async def answer(request: Request) -> Response:
+        return Response(body=body, end=asked.set)
+
+    async with serving(answer) as it:
+        client = it.listener.connect()
+        await client.send_all(GET)
+        await some_of(client, b"one")
+        it.server.close()
+        assert (await all_of(client)).endswith(b"4\r\nlast\r\n0\r\n\r\n")
+
+
 async def test_a_stream_that_begins_when_it_closes_ends_at_once(autojump_clock: MockClock) -> None:
     async def late(request: Request) -> Response:
         it.server.close()

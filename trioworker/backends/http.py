@@ -99,6 +99,8 @@ class Response:
     body: bytes | Callable[[Send], Awaitable[None]] = b""
     """All of it; or a function that sends it piece by piece until it returns, is cancelled because
     the client has gone or the server closes, or fails, which the client can tell from the end."""
+    end: Callable[[], object] | None = None
+    """Asks that function to return soon, in place of cancelling it when the server closes."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -192,10 +194,13 @@ class _Connection:
         self._peer_uid = _peer_uid(stream)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.head)
         self._interruptible: trio.CancelScope | None = None
+        self._end: Callable[[], object] | None = None  # of the stream that is being sent
 
     def hurry(self) -> None:
         """End the wait for a request, or the stream."""
-        if self._interruptible is not None:
+        if self._end is not None:
+            self._end()
+        elif self._interruptible is not None:
             self._interruptible.cancel(reason="the server closes")
 
     async def turn_away(self, why: str) -> None:
@@ -304,6 +309,7 @@ class _Connection:
         if is_head or not isinstance(body, bytes):
             await self._send(event)
             if not is_head and not isinstance(body, bytes):
+                self._end = response.end
                 await self._stream_out(body)
             if self._http.our_state is h11.SEND_BODY:
                 await self._send(h11.EndOfMessage())

@@ -154,7 +154,7 @@ def test_any_text_comes_back_as_it_was_and_as_ascii(text: str) -> None:
     assert not set(told) & {"\n", "\r", "\0"}  # so it is one line of an event stream
 
 
-def report_with(**changes: object) -> ManifoldReport:
+def report_with(**changes: Any) -> ManifoldReport:
     end = End(1.0, "error", "ValueError: x", ("a.py:1 in f",), None, 0.5, True, 3)
     plain_one: dict[str, Any] = {
         "name": "web",

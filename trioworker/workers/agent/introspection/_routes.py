@@ -315,8 +315,10 @@ async def _next(events: EventStream) -> Transition | None:
 
 
 async def _events(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
+    events = inside.inspector.events(BACKLOG)
+
     async def body(send: Send) -> None:
-        with inside.inspector.events(BACKLOG) as events:
+        with events:
             await send(b": these are the events from now on\n\n")
             dropped = 0
             while True:
@@ -337,7 +339,7 @@ async def _events(inside: Inside, request: Request) -> Response:  # noqa: ARG001
                     parts.insert(0, f'event: dropped\ndata: {{"count":{lost}}}\n\n')
                 await send("".join(parts).encode("ascii"))
 
-    return Response(content_type="text/event-stream", headers=_HIDING, body=body)
+    return Response(content_type="text/event-stream", headers=_HIDING, body=body, end=events.end)
 
 
 # -- actions ---------------------------------------------------------------------------------------
