@@ -163,3 +163,21 @@ async def test_the_level_of_one_manifold_can_be_changed_while_it_runs(
         engine.kill()
 
     assert {record.name for record in caplog.records} == {"trioworker.engine.loud"}
+
+
+async def test_a_logger_is_made_only_to_be_used(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def bounce(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        if current_manifold() in asked:
+            asked.remove("unheard of")
+            raise Bounce
+        await serve(get, task_status=task_status)
+
+    asked = ["unheard of"]
+    engine = Engine()
+    engine.install("unheard of", Manifold(bounce))
+    await running(engine, nothing)
+
+    assert asked == []
+    assert "trioworker.engine.unheard of" not in logging.root.manager.loggerDict

@@ -13,6 +13,8 @@ from ._verdicts import Kind, judged
 if TYPE_CHECKING:
     from ._node import Node, Run
 
+_parent = logging.getLogger("trioworker.engine")
+
 _LEVELS = {
     Kind.FATAL: logging.ERROR,
     Kind.ERROR: logging.ERROR,
@@ -66,16 +68,24 @@ def _told(run: Run, kind: Kind) -> str:
     return "stopped" if run.planned and kind is Kind.RETURNED else kind
 
 
-def logger_of(name: str) -> logging.Logger:
-    """Return the logger of the manifold `name`; ``logging`` keeps it, so only ask to use it."""
-    return logging.getLogger(f"trioworker.engine.{name}")
+def logger_of(name: str, level: int) -> logging.Logger | None:
+    """Return the logger of the manifold `name` if it wants to log at `level`, else ``None``.
+
+    ``logging`` keeps every logger for ever, and making one costs as much as half a restart. So one
+    that nobody has set anything of is made only to be used.
+    """
+    own = f"{_parent.name}.{name}"
+    if own not in _parent.manager.loggerDict and not _parent.isEnabledFor(level):
+        return None
+    logger = logging.getLogger(own)
+    return logger if logger.isEnabledFor(level) else None
 
 
 def log(node: Node, kind: Kind, error: BaseException | None, event: Event, delay: float) -> None:
     """Log how a run of `node` ended and what follows."""
     level = _LEVELS[kind]
-    logger = logger_of(node.name)
-    if not logger.isEnabledFor(level):
+    logger = logger_of(node.name, level)
+    if logger is None:
         return
     if error is None:
         logger.log(level, '"%s" manifold returned, and %s', node.name, _next(event, delay))
@@ -91,6 +101,18 @@ def log(node: Node, kind: Kind, error: BaseException | None, event: Event, delay
             _next(event, delay),
             describe(error),
             exc_info=told,
+        )
+
+
+def log_stuck(run: Run) -> None:
+    """Log that `run` does not end although it was cancelled, and where it stands."""
+    logger = logger_of(run.node.name, logging.ERROR)
+    if logger is not None:
+        logger.error(
+            '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
+            run.node.name,
+            run.manifold.stop_timeout,
+            "\n  ".join(run.stuck or ()) or "an unknown place",
         )
 
 

@@ -31,7 +31,7 @@ from .._groups import describe, leaves, reduced
 from .._restart import Restarts
 from .._util import is_cancelled as is_cancellation
 from ._current import call_as
-from ._history import log, logger_of, record, what_ended
+from ._history import log, log_stuck, record, what_ended
 from ._judge import judge
 from ._manifold import endless
 from ._node import Node, Run, place, stack_of, story, task_frames
@@ -472,13 +472,7 @@ class Machine:
         """`run` was cancelled and does not end: it no longer holds up its inputs."""
         run.stuck = stack_of(run)
         run.place = run.place or place(task_frames(run))
-        limit = run.manifold.stop_timeout
-        logger_of(run.node.name).error(
-            '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
-            run.node.name,
-            limit,
-            "\n  ".join(run.stuck) or "an unknown place",
-        )
+        log_stuck(run)
         self.set_off(run.node)
         self._let_go(run, self.now())
 
