@@ -256,7 +256,8 @@ def svg(
 
 def _layout(graph: Graph, height: int) -> tuple[dict[str, _Place], float, float]:
     """Return where the boxes stand, and how wide and high the picture is."""
-    widths = {node: len(_short(node)) * _CHARACTER + 24 for node in graph.nodes}
+    least = 0 if height == _HEIGHT else len("draining")  # the second line has to fit
+    widths = {node: max(least, len(_short(node))) * _CHARACTER + 24 for node in graph.nodes}
     rows: list[tuple[float, list[str]]] = []
     top = float(_HEAD)
     for layer in _ordered(graph)[::-1]:  # who needs most stands on top

@@ -80,7 +80,7 @@ async function ask(path, options = {}) {
     const said = await response.json();
     text = [said.error, said.hint].filter(Boolean).join("; ") || text;
   } catch { /* no JSON: the status has to do */ }
-  if (response.status === 401) lock(token ? "This token is not the right one." : "");
+  if (response.status === 401) lock();
   throw new Refused(response.status, text);
 }
 
@@ -95,7 +95,7 @@ function remember(value) {
   } catch { /* forbidden: it lasts as long as the page */ }
 }
 
-function lock(message) {
+function lock(message = token ? "This token is not the right one." : "") {
   remember("");
   document.body.dataset.locked = "";
   $("login").hidden = false;
@@ -149,7 +149,7 @@ function write(element, text) {
 async function fresh() {
   const text = await (await ask("./", { headers: { Accept: "text/html" } })).text();
   const page = new DOMParser().parseFromString(text, "text/html");
-  if ("locked" in page.body.dataset) { lock(""); throw new Refused(401, "locked"); }
+  if ("locked" in page.body.dataset) { lock(); throw new Refused(401, "locked"); }
   adopt(page);
 }
 
@@ -210,7 +210,7 @@ function count() {
       chip?.remove();
       continue;
     }
-    chip ??= make("button", { type: "button", class: `s ${state}`, "data-only": state, "aria-pressed": "false" },
+    chip ??= make("button", { class: `s ${state}`, "data-only": state, "aria-pressed": "false" },
       `${state} `, make("b"));
     write(chip.querySelector("b"), String(counts.get(state)));
     chip.setAttribute("aria-pressed", String(only === state));
@@ -489,7 +489,7 @@ function replace(box, built) {
 function top(name, state) {
   return make("div", { class: "top" }, make("h2", {}, name),
     state ? make("span", { class: `s ${state}` }, state) : null,
-    make("button", { type: "button", class: "close", "aria-label": "Close the details", "data-key": "close", click: close }, "×"));
+    make("button", { class: "close", "aria-label": "Close the details", "data-key": "close", click: close }, "×"));
 }
 
 function close() {
@@ -548,7 +548,7 @@ function tree(stack, indent) {
 function actions(one, radius) {
   if (!document.body.hasAttribute("data-actions")) return null;
   const said = make("span", { class: "said", role: "status" });
-  const button = (text, verb) => make("button", { type: "button", "data-key": verb, click: () => act(verb, one.name) }, text);
+  const button = (text, verb) => make("button", { "data-key": verb, click: () => act(verb, one.name) }, text);
   const second = one.state === "held" ? button("Release", "release") : button("Hold", "hold");
   if (radius.length) said.textContent = `stops ${radius.length} more`;
   return make("div", { class: "do" }, button("Restart", "restart"), second, said);
@@ -606,7 +606,7 @@ const timeline = paced(async () => {
     const name = names.get(tid) ?? String(tid), room = Math.floor((left - 12) / 6.7);
     svg.append(draw("text", { x: 0, y: 20 * i + 14 }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
     for (const span of spans.filter((one) => one.tid === tid)) {
-      const bar = draw("rect", { class: span.name, x: x(span.ts), y: 20 * i + 3, rx: 2,
+      const bar = draw("rect", { class: `run ${span.name}`, x: x(span.ts), y: 20 * i + 3, rx: 2,
         width: Math.max(1.5, x(span.ts + (span.dur ?? 0)) - x(span.ts)), height: 14 });
       bar.append(draw("title", {}, `${name}: ${span.name}, ${duration((span.dur ?? 0) / 1e6)}`));
       svg.append(bar);
@@ -635,7 +635,7 @@ addEventListener("keydown", (event) => {
 setInterval(tick, 500);
 
 if ("locked" in document.body.dataset) {
-  if (token) open(); else lock("");
+  if (token) open(); else lock();
 } else {
   collect();
   $("drain").hidden = !document.body.hasAttribute("data-actions");

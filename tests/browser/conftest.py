@@ -1,0 +1,174 @@
+"""A program in a process of its own, and a browser that looks at its page.
+
+The browser and its driver are the system's own (Debian: ``chromium`` and ``chromium-driver``);
+nothing is ever downloaded. Without them the tests are skipped, or, if ``REQUIRE_BROWSER=1``, fail.
+"""
+
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import pytest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+T = TypeVar("T")
+
+TOKEN = "0123456789abcdef"
+PATIENCE = 20.0
+"""Seconds until something must have happened, on a busy machine."""
+NASTY = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+MANIFOLDS: dict[str, dict[str, Any]] = {
+    "clock": {},
+    "settings": {"says": {"source": "shop.toml"}},
+    "db": {"inputs": ["clock"], "says": {"path": "shop.db", "journal": "wal"}},
+    "stock": {"inputs": ["db"]},
+    "prices": {"inputs": ["db"], "live": ["settings"]},
+    "orders": {"inputs": ["stock", "prices", "db"]},
+    "web": {"inputs": ["orders", "clock"], "live": ["settings"]},
+}
+
+
+def wait_for(what: Callable[[], T | None], *, within: float = PATIENCE) -> T:
+    """Return what `what` returns as soon as that is true."""
+    end = time.monotonic() + within
+    while True:
+        found = what()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within} s: {found!r}")
+        time.sleep(0.02)
+
+
+@attrs.frozen
+class Program:
+    """A running program."""
+
+    url: str
+    socket: Path
+    directory: Path
+
+    def crash(self, name: str, message: str) -> None:
+        """Let a manifold fail."""
+        half = self.directory / "half"
+        half.write_text(message, encoding="utf-8")
+        half.rename(self.directory / name.encode().hex())
+
+    def report(self) -> dict[str, Any]:
+        """Return what the program says itself, asked on its socket."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(PATIENCE)
+            asking.connect(str(self.socket))
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = asking
+            connection.request("GET", "/report")
+            with connection.getresponse() as response:
+                found: dict[str, Any] = json.load(response)
+            return found
+
+    def one(self, name: str) -> dict[str, Any]:
+        """Return what it says of one manifold."""
+        found: dict[str, Any] = self.report()["manifolds"][name]
+        return found
+
+
+@contextmanager
+def running(
+    folder: Path, manifolds: dict[str, dict[str, Any]], **settings: object
+) -> Generator[Program]:
+    """Run a program with `manifolds` until the end of the block; see `shop.engine`."""
+    directory = folder / "told"
+    directory.mkdir()
+    path = folder / "private" / "it.sock"
+    told = {"directory": str(directory), "socket": str(path), "token": TOKEN, **settings}
+    environ = {**os.environ, "SHOP": json.dumps({**told, "manifolds": manifolds})}
+    log = folder / "log"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "trioworker", "run", "tests.browser.shop:engine"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    program = Program("", path, directory)
+
+    def address() -> str | None:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        try:
+            worker = program.one("introspection")["worker"]
+        except OSError:
+            return None
+        return str(worker["addresses"][1]) if worker else None
+
+    try:
+        yield attrs.evolve(program, url=f"http://{wait_for(address)}/")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Program]:
+    """A program whose manifolds all work, one of them under a name that tries to be a script."""
+    with running(tmp_path, {**MANIFOLDS, NASTY: {"inputs": ["db"]}}) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Generator["Chrome"]:
+    """The browser, for all tests: it takes a second to start."""
+    browser, driver = _found()
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in (
+        "headless=new",
+        "no-sandbox",  # in a container there is none to be had
+        "disable-dev-shm-usage",
+        "disable-gpu",
+        "force-device-scale-factor=1",
+        "hide-scrollbars",
+        f"user-data-dir={tmp_path_factory.mktemp('chrome')}",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    chrome = webdriver.Chrome(options=options, service=service)
+    yield chrome
+    chrome.quit()
+
+
+def _found() -> tuple[str, str]:
+    """Return the browser and its driver; without them there is no test."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    problem = ""
+    if browser is None or driver is None:
+        problem = "there is no Chromium with its driver (Debian: chromium and chromium-driver)"
+    elif importlib.util.find_spec("selenium") is None:
+        problem = "selenium is not installed"
+    if problem or browser is None or driver is None:
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{problem}, and REQUIRE_BROWSER=1")
+        pytest.skip(problem)
+    return browser, driver

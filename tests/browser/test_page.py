@@ -1,0 +1,301 @@
+"""The page in a real browser."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from .conftest import NASTY, TOKEN, Program, wait_for
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
+
+pytestmark = pytest.mark.full
+
+ENTER, ESCAPE, TAB = "\ue007", "\ue00c", "\ue004"
+SOON = 1.0
+"""Seconds within which what has happened must be seen."""
+
+
+@attrs.frozen
+class Page:
+    """The page of a program in the browser."""
+
+    chrome: "Chrome"
+    program: Program
+
+    def all(self, css: str) -> "list[WebElement]":
+        return self.chrome.find_elements("css selector", css)
+
+    def one(self, css: str) -> "WebElement":
+        return wait_for(lambda: next(iter(self.all(css)), None))
+
+    def run(self, script: str, *arguments: object) -> Any:
+        return self.chrome.execute_script(script, *arguments)
+
+    def cell(self, name: str, column: int) -> str:
+        """Return what stands in the row of `name`; nothing if there is none."""
+        script = """
+            const row = [...document.querySelectorAll("#rows tr")].find(
+                (row) => row.dataset.name === arguments[0]);
+            return row ? row.cells[arguments[1]].textContent : "";
+        """
+        found: str = self.run(script, name, column)
+        return found
+
+    def state(self, name: str) -> str:
+        """Return the state that the row of `name` shows."""
+        return self.cell(name, 1)
+
+    def text(self, css: str) -> str:
+        found: str = self.run("return document.querySelector(arguments[0])?.textContent ?? ''", css)
+        return found
+
+    def node(self, name: str) -> str:
+        """Return the classes of a node of the graph."""
+        script = """
+            const node = [...document.querySelectorAll("#graph .node")].find(
+                (node) => node.dataset.name === arguments[0]);
+            return node ? node.getAttribute("class") : "";
+        """
+        found: str = self.run(script, name)
+        return found
+
+    def unlock(self) -> None:
+        """Load it, and give the token."""
+        self.chrome.get(self.program.url)
+        field = self.one("#token")
+        wait_for(field.is_displayed)
+        field.send_keys(TOKEN + ENTER)
+        self.wait_live()
+
+    def wait_live(self) -> None:
+        try:
+            wait_for(lambda: self.text("#live") == "live")
+            wait_for(lambda: self.all("#graph .node"))
+        except AssertionError as exc:
+            told = [self.text("#live"), self.text("#refused"), *self.console()]
+            raise AssertionError(f"the page did not come to life: {told}") from exc
+
+    def console(self) -> list[str]:
+        """Return what the browser complained about since the last time."""
+        log: list[dict[str, Any]] = self.chrome.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+        return [entry["message"] for entry in log if entry["level"] in {"WARNING", "SEVERE"}]
+
+
+def sized(chrome: "Chrome", width: int, height: int, scheme: str = "light") -> None:
+    """Let the window be of exactly this size and colour scheme."""
+    emulated: list[tuple[str, dict[str, Any]]] = [
+        (
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        ),
+        (
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        ),
+    ]
+    for command, parameters in emulated:
+        chrome.execute_cdp_cmd(command, parameters)
+
+
+@pytest.fixture
+def page(chrome: "Chrome", shop: Program) -> Iterator[Page]:
+    """The page, unlocked; in the end the browser has nothing to complain about."""
+    sized(chrome, 1440, 1000)
+    page = Page(chrome, shop)
+    page.unlock()
+    page.console()
+    yield page
+    assert page.console() == []
+    chrome.get("about:blank")
+
+
+def test_the_page_shows_every_manifold_and_its_graph(page: Page) -> None:
+    names = [row.get_attribute("data-name") for row in page.all("#rows tr")]
+
+    assert names == list(page.program.report()["manifolds"])
+    assert page.state("db") == "started"
+    assert page.node("web") == "node started"
+    assert len(page.all("#graph .edge")) >= 10
+    assert page.text("h1") == "shop"
+
+
+def test_names_and_messages_are_shown_and_never_run(page: Page) -> None:
+    page.program.crash(NASTY, f"boo {NASTY}")
+    wait_for(lambda: f"boo {NASTY}" in page.text("#events ol"))
+    page.run("location.hash = encodeURIComponent(arguments[0])", NASTY)
+    wait_for(lambda: f"boo {NASTY}" in page.text("#details .ends"))
+
+    assert page.chrome.title == "shop · trioworker"
+    assert page.all("main img, aside img") == []
+    assert len(page.all("script")) == 1
+    assert f"boo {NASTY}" in page.text("#rows")
+
+
+def test_a_crash_is_seen_within_a_second_and_without_reload(page: Page) -> None:
+    page.run("window.still = 'the same page'")
+    before = page.program.one("db")["starts"]
+    page.program.crash("db", "disk full")
+    wait_for(lambda: page.program.one("db")["failures"])
+    begin = time.monotonic()
+    wait_for(lambda: "disk full" in page.text("#rows"), within=SOON)
+    wait_for(lambda: "OutOfPaper: disk full" in page.text("#events ol"), within=SOON)
+    seen = time.monotonic() - begin
+
+    assert seen < SOON
+    wait_for(lambda: page.program.one("web")["state"] == "started")
+    wait_for(lambda: page.state("web") == "started", within=SOON)
+    wait_for(lambda: page.node("db") == "node started", within=SOON)
+    wait_for(lambda: int(page.cell("db", 4)) > before, within=SOON)
+    assert page.run("return window.still") == "the same page"
+
+
+def test_a_click_on_a_row_tells_why_and_who_else_stops(page: Page) -> None:
+    page.one('#rows tr[data-name="db"] .n').click()
+    details = page.one("#details")
+    wait_for(details.is_displayed)
+
+    wait_for(lambda: "db has been started for" in page.text("#details"))
+    facts = dict(
+        zip(
+            [found.text for found in page.all("#details dt")],
+            [found.text for found in page.all("#details dd")],
+            strict=True,
+        )
+    )
+    assert facts["Inputs"] == "clock"
+    assert facts["Dependents"].split()[:3] == ["stock", "prices", "orders"]
+    assert "web" in facts["Stops with it"]
+    assert '"journal": "wal"' in page.text("#details pre")
+    assert "accept" in page.text("#details")
+    assert "chosen" in page.node("db")
+
+
+def test_a_click_on_a_node_does_the_same(page: Page) -> None:
+    page.one('#graph .node[data-name="orders"]').click()
+
+    wait_for(lambda: "orders has been started" in page.text("#details"))
+
+
+def test_a_button_restarts_a_manifold(page: Page) -> None:
+    before = page.program.one("stock")["starts"]
+    page.one('#rows tr[data-name="stock"] a').click()
+    page.one("#details [data-key=restart]").click()
+
+    wait_for(lambda: page.program.one("stock")["starts"] > before)
+    wait_for(lambda: "stock starting→started" in page.text("#events ol"))
+    wait_for(lambda: page.text("#details .said") == "restarted")
+
+
+def test_a_manifold_is_held_and_released(page: Page) -> None:
+    page.one('#rows tr[data-name="prices"] a').click()
+    page.one("#details [data-key=hold]").click()
+    wait_for(lambda: page.state("prices") == "held")
+    wait_for(lambda: "prices is held" in page.text('#rows tr[data-name="web"] .why'))
+    page.one("#details [data-key=release]").click()
+
+    wait_for(lambda: page.state("web") == "started")
+
+
+def test_the_filter_leaves_what_fits(page: Page) -> None:
+    def left() -> list[str | None]:
+        return [r.get_attribute("data-name") for r in page.all("#rows tr") if r.is_displayed()]
+
+    page.one("#filter").send_keys("sto")
+    assert left() == ["stock"]
+    page.one("#filter").send_keys("!")
+    assert left() == []
+    assert page.one("#none").is_displayed()
+    page.one("#filter").send_keys(ESCAPE)
+    page.one('#states [data-only="started"]').click()
+    assert len(left()) == len(page.all("#rows tr"))
+
+
+def test_the_page_can_be_used_with_the_keyboard_alone(page: Page) -> None:
+    def press(*keys: str) -> None:
+        for key in keys:
+            page.chrome.switch_to.active_element.send_keys(key)
+
+    def focused(script: str) -> Any:
+        return page.run(f"return document.activeElement.{script}")
+
+    press("/")
+    assert focused("id") == "filter"
+    press("s", "t", "o", "c", TAB, TAB)
+    assert focused("textContent") == "stock"
+    assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid", (
+        "the focus can be seen"
+    )
+    press(ENTER)
+    wait_for(lambda: "stock has been started" in page.text("#details"))
+    press(ESCAPE)
+    wait_for(lambda: not page.one("#details").is_displayed())
+    assert focused("textContent") == "stock"
+
+    page.run("document.querySelector('#graph .node').focus()")
+    press(ENTER)
+    wait_for(lambda: page.one("#details").is_displayed())
+    assert page.all("#events [role=log][aria-live=polite]")
+
+
+def test_it_fits_a_telephone(page: Page) -> None:
+    page.program.crash("db", "a_long_word_without_any_place_to_break_it" * 5)
+    sized(page.chrome, 400, 800)
+    page.run("location.hash = 'orders'")
+    wait_for(lambda: page.all("#details .chain li"))
+
+    for css in ("html", "body", "#page", "#details"):
+        element = f"document.querySelector({css!r})"
+        over = page.run(f"return {element}.scrollWidth - {element}.clientWidth")
+        assert over <= 0, css
+    right = page.run("""
+        const found = document.querySelectorAll("#rows *, #filter, #details *, header *");
+        return Math.max(...[...found].map((one) => one.getBoundingClientRect().right));
+    """)
+    assert right <= 400
+
+
+def test_the_timeline_has_a_lane_for_each(page: Page) -> None:
+    page.one("#timeline summary").click()
+
+    wait_for(lambda: "web" in page.text("#timeline svg"))
+    assert page.all("#timeline rect.started")
+
+
+def test_the_token_stays_in_the_tab_and_in_no_address(page: Page) -> None:
+    assert TOKEN not in page.chrome.current_url
+    assert TOKEN not in page.chrome.page_source
+    assert page.run("return localStorage.length") == 0
+    assert page.run("return document.cookie") == ""
+
+    page.chrome.refresh()  # it is asked for once
+    page.wait_live()
+    assert not page.one("#login").is_displayed()
+    page.run("sessionStorage.clear()")
+
+
+def test_a_wrong_token_is_told(chrome: "Chrome", shop: Program) -> None:
+    page = Page(chrome, shop)
+    chrome.get(shop.url)
+    field = page.one("#token")
+    wait_for(field.is_displayed)
+    assert page.all("#rows tr") == []
+    field.send_keys("something else" + ENTER)
+
+    wait_for(lambda: page.text("#refused"))
+    assert field.is_displayed()
+    assert page.all("#rows tr") == []
+
+
+def test_it_says_when_the_program_is_gone_and_finds_it_again(page: Page) -> None:
+    page.run("window.before = fetch; window.fetch = () => Promise.reject(new TypeError('gone'))")
+    page.run("location.hash = 'web'")
+    wait_for(lambda: "gone" in page.text("#details"))
+    page.run("window.fetch = window.before")
+    page.program.crash("web", "once more")
+
+    wait_for(lambda: "once more" in page.text("#events ol"))

@@ -1,0 +1,64 @@
+"""The pictures of the page in the documentation: `make screenshots` takes them."""
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .conftest import MANIFOLDS, Program, running, wait_for
+from .test_page import Page, sized
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.full
+
+FOLDER = os.environ.get("SCREENSHOTS", "")
+IN_TROUBLE: dict[str, dict[str, Any]] = {
+    **MANIFOLDS,
+    "search": {"inputs": ["stock"], "hangs": True},
+    "mailer": {"inputs": ["clock"], "error": "relay.example: connection refused"},
+    "receipts": {"inputs": ["mailer", "orders"]},
+    "exports": {"inputs": ["orders"], "says": {"files": 12}},
+}
+
+
+@pytest.mark.skipif(not FOLDER, reason="pictures are taken by `make screenshots`")
+def test_pictures_are_taken(chrome: "Chrome", tmp_path: Path) -> None:
+    with running(tmp_path, IN_TROUBLE, max_delay=60) as program:
+        page = Page(chrome, program)
+        sized(chrome, 1440, 1000)
+        page.unlock()
+        bring_into_trouble(page, program)
+        taken(page, "page-light")
+        sized(chrome, 1440, 1000, "dark")
+        taken(page, "page-dark")
+        page.run("document.querySelector('#details .close').click()")
+        sized(chrome, 400, 860)
+        page.run("scrollTo(0, 0)")
+        taken(page, "page-narrow")
+        chrome.get("about:blank")
+
+
+def bring_into_trouble(page: Page, program: Program) -> None:
+    page.one('#rows tr[data-name="exports"] a').click()
+    page.one("#details [data-key=hold]").click()
+    wait_for(lambda: page.state("exports") == "held")
+    program.crash("prices", "price list is empty")
+    wait_for(lambda: program.one("prices")["failures"])
+    wait_for(lambda: page.state("web") == "started")
+    wait_for(lambda: program.one("mailer")["failures"] > 4)  # then it has to wait for long
+    page.one('#rows tr[data-name="receipts"] a').click()
+    wait_for(lambda: "is backing off" in page.text("#details"))
+    wait_for(lambda: "prices: started" not in page.text("#rows"))
+
+
+def taken(page: Page, name: str) -> None:
+    page.run("document.activeElement.blur()")
+    page.run("for (const one of document.getAnimations()) one.finish()")
+    found: dict[str, str] = page.chrome.execute_cdp_cmd(
+        "Page.captureScreenshot", {"format": "png", "optimizeForSpeed": False}
+    )
+    Path(FOLDER, f"{name}.png").write_bytes(base64.b64decode(found["data"]))
