@@ -254,9 +254,18 @@ async def test_unknown_transfer_encodings_are_not_implemented(autojump_clock: Mo
         assert statuses(await it.answer(data)) == [501]
 
 
-async def test_a_head_that_is_too_large_gets_a_431(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("version", [b"0.9", b"1.2", b"2.0", b"3.0"])
+async def test_other_versions_of_http_are_not_spoken(
+    version: bytes, autojump_clock: MockClock
+) -> None:
+    async with serving() as it:
+        assert statuses(await it.answer(b"GET / HTTP/%s\r\nHost: x\r\n\r\n" % version)) == [505]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+async def test_a_head_that_is_too_large_gets_a_431(end: bytes, autojump_clock: MockClock) -> None:
     async with serving(limits=Limits(head=1000)) as it:
-        answer = await it.answer(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000)
+        answer = await it.answer(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000 + end)
         fine = await it.answer(
             b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 900 + b"\r\n\r\n", eof=True
         )

@@ -260,7 +260,7 @@ class _Connection:
                 self._http.receive_data(bytes(await self._stream.receive_some(_READ)))
             elif isinstance(event, h11.Request):
                 head = event
-                self._check_length(head)
+                self._check(head)
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > self._limits.body:
@@ -270,7 +270,13 @@ class _Connection:
             else:  # it has ended between two requests, or wants to speak another protocol
                 return None
 
-    def _check_length(self, head: h11.Request) -> None:
+    def _check(self, head: h11.Request) -> None:
+        if head.http_version not in {b"1.0", b"1.1"}:
+            raise _Refused(505, "this is HTTP/1.1")
+        # h11's own limit is for what has not come to its end: a head that came at once passes it.
+        size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
+        if size > self._limits.head:
+            raise _Refused(431, f"a head has at most {self._limits.head} bytes")
         for name, value in head.headers:
             # h11 has seen to it that it is a number, and there only once.
             if name == b"content-length" and int(value) > self._limits.body:
