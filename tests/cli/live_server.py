@@ -79,12 +79,14 @@ TROUBLED = report(
         since=0.3,
         starts=2,
         why="ValueError: no",
+        failures=2,
+        retry_in=0.2,
         history=[
             end("stopped", None, 60, cause="restart()"),
             end("error", "ValueError: no", 0.3, lasted=0.5),
         ],
     ),
-    manifold("web", "waiting", since=72.0, starts=1),
+    manifold("web", "waiting", since=72.0, starts=1, waiting_for=["db"]),
 )
 NOT_READY: dict[str, Any] = {
     "ready": False,

@@ -82,10 +82,10 @@ def test_status_shows_each_manifold_and_a_summary(shop: Server, capsys: Output) 
     assert header.split() == ["manifold", "state", "since", "starts", "why", "last", "error"]
     assert clock.split() == ["clock", "started", "12", "s", "1"]
     assert " ".join(db.split()) == (
-        "db delayed 0.3 s 2 is backing off 0.2 s more after ValueError: no, 2nd failure "
+        "db delayed 0.3 s 2 starts again in 0.2 s after 2 failures in a row "
         "ValueError: no (0.3 s ago)"
     )
-    assert " ".join(web.split()) == f"web waiting 1:12 1 {WAITS.removeprefix('web ')}"
+    assert " ".join(web.split()) == "web waiting 1:12 1 waits for db"
     assert nothing == ""
     assert summary == "shop  not ready: 3 manifolds, 1 started, 1 delayed, 1 waiting"
     assert err == ""
@@ -98,7 +98,7 @@ def test_status_of_a_program_that_is_ready_is_0(runtime: Path, capsys: Output) -
     assert capsys.readouterr().out.splitlines() == [
         "manifold  state    since  starts  why",
         "a         started   12 s       1",
-        "b         held      12 s       1",
+        "b         held      12 s       1  by an operator",
         "",
         "shop  ready: 2 manifolds, 1 started, 1 held",
     ]

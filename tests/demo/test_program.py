@@ -20,6 +20,7 @@ if sys.platform != "linux":
 
 from trioworker import Dying, Engine, Getter, Manifold, Missing
 from trioworker._demo import inbox, program
+from trioworker._demo.chaos import VICTIMS
 from trioworker._demo.faults import InjectedFault
 from trioworker._demo.folder import Folder
 from trioworker._demo.inbox import Arrivals
@@ -221,7 +222,7 @@ def test_the_agent_file_is_in_the_package_and_complete(tmp_path: Path) -> None:
 
     agent = load(AGENT_FILE, environ=environ)
 
-    assert list(agent.manifolds) == ["inbox", "db", "ingest", "stats", "pruner", "chaos"]
+    assert list(agent.manifolds) == [*VICTIMS, "chaos", "introspection"]
     assert {agent.manifolds[name].start_timeout for name in agent.manifolds} == {0.5, None}
     assert agent.config.restart.error_delay == 0.05
     assert agent.config.restart.max_delay == 0.5

@@ -6,6 +6,8 @@ standard error that these tests read.
 
 import pytest
 
+from tests.demo.conftest import runtime_directory as runtime_directory
+
 
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def demo(
     if sys.platform != "linux":
         return _refuse(f"the demo needs inotify, which Linux has and {sys.platform} has not")
     try:
+        importlib.import_module("trioworker.backends.http")  # for what its agent file names
         from trioworker._demo.program import CannotRun, Settings, run
     except ImportError as exc:
         return _refuse(str(exc))

@@ -141,17 +141,19 @@ def _table(rows: Sequence[Row], *, wrap: bool) -> Table:
     failed = any(row.last_error for row in rows)
     table = _grid("manifold", "state", ">since", ">starts", "why", *["last error"] * failed)
     for column in table.columns:
-        if column.header in {"why", "last error"}:
-            column.no_wrap, column.overflow = not wrap, "fold" if wrap else "ellipsis"
-        else:
-            column.no_wrap = True
+        column.no_wrap = column.header not in {"why", "last error"}
+        column.overflow = "fold"
+        if not wrap and not column.no_wrap:
+            # A share of what the others leave; a long sentence would leave nothing to them.
+            column.no_wrap, column.overflow, column.ratio = True, "ellipsis", 1
+            table.expand = True
     for row in rows:
         table.add_row(
             Text(shown(row.name)),
             _state(row.state),
             duration(row.since),
             str(row.starts),
-            Text(shown(row.why)),
+            Text(_why(row)),
             *[Text(_error(row))] * failed,
         )
     return table
@@ -175,7 +177,7 @@ def _blocks(rows: Sequence[Row], *, details: bool) -> Iterable[RenderableType]:
         if details:
             below = [
                 Padding(Text(text, "dim"), (0, 0, 0, 2))
-                for text in (shown(row.why), _error(row))
+                for text in (_why(row), row.last_error and f"last error: {_error(row)}")
                 if text
             ]
         if below:
@@ -193,6 +195,14 @@ def _without_header(table: Table) -> Table:
     for column in table.columns:
         made.add_column(justify=column.justify, width=column.width, no_wrap=True)
     return made
+
+
+def _why(row: Row) -> str:
+    if row.retry_in is None or not row.last_error:
+        return shown(row.why)
+    # What it failed of stands beside it.
+    nth = f" after {row.failures} failures in a row" if row.failures > 1 else ""
+    return f"starts again in {duration(row.retry_in)}{nth}"
 
 
 def _error(row: Row) -> str:

@@ -48,6 +48,10 @@ class Row(NamedTuple):
     """What it last failed of, if it is known."""
     error_age: float | None
     """Seconds since then."""
+    retry_in: float | None
+    """Seconds until the next start, if it is backing off."""
+    failures: int
+    """How many there were in a row."""
 
 
 @final
@@ -128,6 +132,7 @@ def waiting(ready: Any) -> dict[str, tuple[str, str]]:
 def picture(report: Any, ready: Any) -> Picture:
     """Return how a program stands, by its report and by whether it is ready."""
     missing = waiting(ready)
+    manifolds: dict[str, Any] = dict(report["manifolds"])
     now = float(report["now"])
     tomb = report["tomb"]
     dying = ""
@@ -138,30 +143,58 @@ def picture(report: Any, ready: Any) -> Picture:
         name=str(report["name"]),
         dying=dying,
         rows=[
-            _row(str(name), one, missing.get(str(name), ("", ""))[1], now)
-            for name, one in report["manifolds"].items()
+            _row(one, _why(one, missing.get(name, ("", ""))[1], manifolds), now)
+            for name, one in manifolds.items()
         ],
         ready=not missing,
     )
 
 
-def _row(name: str, one: Any, sentence: str, now: float) -> Row:
-    state = str(one["state"])
+def _row(one: Any, why: str, now: float) -> Row:
     failed = [end for end in one["history"] if end["kind"] in _ERRORS]
     return Row(
-        name=name,
-        state=state,
-        why="" if state == "started" else _without(sentence, name) or _why(one),
+        name=str(one["name"]),
+        state=str(one["state"]),
+        why=why,
         since=float(one["since"]),
         starts=int(one["starts"]),
         last_error=str(failed[-1]["error"]) if failed else "",
         error_age=max(0.0, now - float(failed[-1]["time"])) if failed else None,
+        retry_in=None if one["retry_in"] is None else float(one["retry_in"]),
+        failures=int(one["failures"]),
     )
 
 
-def _why(one: Any) -> str:
-    """Return what a report itself says, for a manifold that nobody waits for."""
-    return str(one["why"] or one["stop_cause"] or "")
+def _why(one: Any, sentence: str, manifolds: dict[str, Any]) -> str:
+    """Return why `one` is in its state. What is told in the row of the root is not told again."""
+    if one["state"] == "started":
+        return ""
+    if one["state"] == "held":
+        return "by an operator"
+    root = _root(one, manifolds)
+    if root is None:
+        said = one["stop_cause"] or one["why"] or ""
+        return _without(sentence, str(one["name"])) or str(said)
+    names = ", ".join(str(name) for name in one["waiting_for"])
+    return f"waits for {names}" + (f", because of {root}" if root not in one["waiting_for"] else "")
+
+
+def _root(one: Any, manifolds: dict[str, Any]) -> str | None:
+    """Return at whom a chain of waits ends, if it is one that has a row to tell why."""
+    seen: list[str] = []
+    while one is not None and _waits(one):
+        following = [str(name) for name in one["waiting_for"]]
+        # As an explanation goes: to one that does not wait itself, if there is one.
+        others = (name for name in following if not _waits(manifolds.get(name)))
+        seen.append(next(others, following[0]))
+        if seen.count(seen[-1]) > 1:
+            return None
+        one = manifolds.get(seen[-1])
+    return seen[-1] if seen and one is not None else None
+
+
+def _waits(one: Any) -> bool:
+    return one is not None and one["state"] == "waiting" and bool(one["waiting_for"])
 
 
 def _without(text: str, name: str) -> str:

@@ -27,6 +27,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -34,9 +35,10 @@ import attrs
 import trio
 
 from trioworker import Bounce, Dying, Engine, Manifold, Missing, RetryAfter, StartTimeout, Uninstall
-from trioworker.agent import load
+from trioworker.agent import Mask, load
 from trioworker.backends.sqlite import open_database
 from trioworker.dependency import State
+from trioworker.workers.agent.introspection import SocketInUse
 
 from .chaos import VICTIMS
 from .faults import InjectedFault
@@ -53,6 +55,8 @@ SETTLE_LIMIT = 15.0
 """Seconds until the inbox must be empty and all be started."""
 STOP_LIMIT = 15.0
 """Seconds until the engine must be dead; more than any ``stop_timeout``."""
+LOOK = "trioworker status --watch, trioworker explain ingest"
+"""What to say in another terminal meanwhile."""
 
 
 class CannotRun(Exception):
@@ -195,6 +199,14 @@ async def _run(settings: Settings, folder: Folder, display: Display) -> int:
     return 1 if problems else 0
 
 
+def name_of(folder: Folder) -> str:
+    """Return what a demo is called: two have the same name only if they have the same directory.
+
+    Of which one demo at a time makes use, so none finds that another listens on its socket.
+    """
+    return f"demo-{sha256(bytes(folder.root.resolve())).hexdigest()[:8]}"
+
+
 @contextmanager
 def open_folder(directory: Path | None) -> Generator[Folder]:
     """Make the demo's directory, and keep others out of it; remove it if it is a temporary one.
@@ -236,10 +248,13 @@ class Program:
             "TRIOWORKER_DEMO_SEED": str(settings.seed),
         }
         agent = load(AGENT_FILE, environ={**os.environ, **environ})
-        self._engine = Engine(agent.config)
-        self._engine.install_all(
-            {name: self._ledger.watch(name, one) for name, one in agent.manifolds.items()}
-        )
+        watched = {name: self._ledger.watch(name, one) for name, one in agent.manifolds.items()}
+        self._engine = attrs.evolve(
+            agent,
+            config=attrs.evolve(agent.config, name=name_of(folder)),
+            manifolds=watched,
+            mask=Mask(),  # neither the directory nor the seed is a secret
+        ).engine()
 
     async def run(self, display: Display) -> list[str]:
         """Run it; print the verdict; return what was not as it should have been."""
@@ -249,6 +264,7 @@ class Program:
         seconds = 0.0
         async with display(self._engine) as show, trio.open_nursery() as nursery:
             nursery.start_soon(self._supervise, nursery.cancel_scope)
+            show.print(f"this is {self._engine.name}; to look inside: {LOOK}")
             try:
                 chaos = await self._drop(dropper, show)
                 await self._settle(show, chaos)
@@ -263,6 +279,8 @@ class Program:
         self._problems += self._unaccounted(report)
         verdict = await self._judged()
         print(self._ledger)
+        if self._ledger.unseen:
+            print(f"nobody could look inside: {self._ledger.unseen}")
         print(f"{verdict}; {starts} starts, {restarts} restarts; {how}", flush=True)
         return self._problems
 
@@ -352,12 +370,14 @@ class Ledger:
 
     Attributes:
         unaccounted: errors that nobody injected, each with its manifold.
+        unseen: why it could not be looked at from outside. That is no fault of the demo's work.
     """
 
     def __init__(self) -> None:
         self._injected = 0
         self._slow: list[str] = []
         self.unaccounted: list[str] = []
+        self.unseen = ""
 
     def watch(self, name: str, manifold: Manifold) -> Manifold:
         """Return `manifold` with its ends entered here."""
@@ -365,6 +385,9 @@ class Ledger:
 
         def seen(exc: Exception) -> BaseException | None:
             judged = exc if before is None else before(exc)
+            if name == "introspection" and isinstance(judged, (OSError, SocketInUse)):
+                self.unseen = told(judged)
+                return Uninstall()  # it would be no better the next time
             if judged is not None:
                 self._enter(name, judged)
             return judged
