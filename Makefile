@@ -20,6 +20,7 @@ help:
 	@echo 'make bench   run the benchmarks, peers included (BENCH_ARGS=--check holds them to the bars)'
 	@echo 'make mutants break the core in small ways, and see the tests notice (MODULE=_tomb: one module)'
 	@echo 'make docs    build the documentation into build/docs'
+	@echo 'make screenshots  take the pictures of the page that the documentation shows (with Chromium)'
 	@echo 'make setup   only set up .venv for all of the above'
 	@echo 'make pins    recompile requirements/ from pyproject.toml'
 	@echo 'make clean   remove .venv and everything built'
@@ -88,6 +89,12 @@ mutants: .venv/.dev
 docs: .venv/.dev
 	@$(BIN)/python -m sphinx -q -n -W --keep-going -d build/doctrees docs build/docs
 	@echo 'built build/docs/index.html'
+
+.PHONY: screenshots
+screenshots: .venv/.dev
+	@mkdir -p docs/_static
+	@REQUIRE_BROWSER=1 SCREENSHOTS=docs/_static $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
+	@echo 'docs/_static has new pictures'
 
 # -- upkeep -------------------------------------------------------------------------------------------------
 # From the dependency lists in pyproject.toml, so that nothing is listed twice. The files name versions and hashes

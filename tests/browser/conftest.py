@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# That is no test, and only to be run when pictures are wanted.
+collect_ignore = [] if os.environ.get("SCREENSHOTS") else ["test_screenshots.py"]
+
 TOKEN = "0123456789abcdef"
 PATIENCE = 20.0
 """Seconds until something must have happened, on a busy machine."""

@@ -39,6 +39,8 @@ function draw(tag, attributes, text) {
   return made;
 }
 
+const is_locked = () => "locked" in document.body.dataset;
+const may_act = () => document.body.hasAttribute("data-actions");
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function duration(seconds) {
@@ -48,8 +50,7 @@ function duration(seconds) {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
-// Runs `work` soon, and again only after a pause of `factor` times what it took: a page that is
-// costly to make, or a slow line, is asked for less often.
+// Runs `work` soon, and again only after `factor` times what it took; `work` is true if it had nothing to do.
 function paced(work, pause, factor) {
   let wanted = false, running = false;
   return async function request() {
@@ -59,8 +60,9 @@ function paced(work, pause, factor) {
     while (wanted) {
       wanted = false;
       const began = performance.now();
-      try { await work(); } catch (error) { if (error.name !== "Refused" && error.name !== "TypeError") console.error(error); }
-      await sleep(Math.max(pause, factor * (performance.now() - began)));
+      let idle = false;
+      try { idle = await work(); } catch (error) { if (!(error instanceof Refused || error instanceof TypeError)) throw error; }
+      if (!idle) await sleep(Math.max(pause, factor * (performance.now() - began)));
     }
     running = false;
   };
@@ -129,7 +131,6 @@ function collect() {
   anchor(document);
 }
 
-// Ages and delays are counted on from when they were told.
 function anchor(root) {
   const now = performance.now() / 1000;
   for (const cell of root.querySelectorAll("[data-age]")) cell.since ??= now - Number(cell.dataset.age);
@@ -153,13 +154,12 @@ async function fresh() {
   adopt(page);
 }
 
-// Takes what is new out of another copy of this page. The cell with the link stays, so that it
-// keeps the focus.
+// Takes what is new out of another copy of this page. The links stay, so that they keep the focus.
 function adopt(page) {
   delete document.body.dataset.locked;
   document.body.toggleAttribute("data-actions", page.body.hasAttribute("data-actions"));
   $("login").hidden = true;
-  $("drain").hidden = !document.body.hasAttribute("data-actions");
+  $("drain").hidden = !may_act();
   document.title = page.title;
   write(document.querySelector("h1"), page.querySelector("h1").textContent);
   write($("engine"), page.getElementById("engine").textContent);
@@ -254,7 +254,7 @@ async function follow() {
   if (follow.runs) return;
   follow.runs = true;
   let pause = 500;
-  while (!("locked" in document.body.dataset)) {
+  while (!(is_locked())) {
     const stop = new AbortController();
     let timer = 0;
     const heard = () => { clearTimeout(timer); timer = setTimeout(() => stop.abort(), QUIET); };
@@ -269,7 +269,7 @@ async function follow() {
       if (error.status === 401) break;
     }
     clearTimeout(timer);
-    if ("locked" in document.body.dataset) break;
+    if (is_locked()) break;
     live(false);
     await sleep(pause);
     pause = Math.min(2 * pause, 5000);
@@ -355,13 +355,13 @@ function link(name) {
 // -- graph --
 
 const graph = paced(async () => {
-  if (!$("graph").open) return;
+  if (!$("graph").open) return true;
   const around = picked === null ? "" : `?around=${encoded(picked)}`;
   const text = await (await ask(`graph.svg${around}`)).text();
   const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
   if (svg.localName !== "svg") return;
   const picture = document.importNode(svg, true);
-  picture.querySelector("title")?.remove(); // a tip over the whole of it would be in the way
+  picture.querySelector("title")?.remove(); // its tip would be everywhere
   picture.setAttribute("role", "group");
   const box = $("graph").querySelector(".scroll");
   const title = picture.querySelector("text.title")?.textContent ?? "";
@@ -380,7 +380,7 @@ const graph = paced(async () => {
   if (focus !== undefined) node_of(focus)?.focus();
 }, 400, 6);
 
-// The picture has names as they are shown, which for a name with control characters is not the same.
+// The picture has names as they are shown: with control characters that is not the same.
 const shown = (name) => rows.get(name)?.cells[0].textContent ?? name;
 const node_of = (name) => $("graph").querySelector(`.node[data-name="${CSS.escape(shown(name))}"]`);
 
@@ -454,7 +454,7 @@ function mark() {
 
 const details = paced(async () => {
   const name = picked;
-  if (name === null || "locked" in document.body.dataset) return;
+  if (name === null || is_locked()) return true;
   let built;
   try {
     const [report, why, stacks] = await Promise.all(
@@ -501,7 +501,8 @@ function close() {
 function about(one, report, why, stacks) {
   const all = report.manifolds;
   const users = Object.values(all).filter((m) => [m.inputs, m.optional, m.live].some((n) => n.includes(one.name))).map((m) => m.name);
-  const built = [top(one.name, one.state), actions(one, why.blast_radius)];
+  const runs = why.blast_radius.filter((name) => all[name]?.starts > all[name]?.ends);
+  const built = [top(one.name, one.state), actions(one, runs.length)];
   built.push(make("ol", { class: "chain", "aria-label": "Why" }, ...why.chain.map((step) => make("li", {},
     step.manifold === one.name ? make("b", {}, step.manifold) : link(step.manifold),
     step.text.startsWith(step.manifold) ? step.text.slice(step.manifold.length) : ` ${step.text}`))));
@@ -509,7 +510,7 @@ function about(one, report, why, stacks) {
     ["Stops with it", why.blast_radius]];
   built.push(make("dl", {}, ...facts.flatMap(([what, names]) =>
     names.length || what === "Inputs" || what === "Dependents" ? [make("dt", {}, what), make("dd", {}, list(names, all, one))] : []),
-    make("dt", {}, "Runs"), make("dd", {}, `${one.starts} begun, ${one.ends} ended${one.failures ? `, ${one.failures} failures in a row` : ""}`)));
+    make("dt", {}, "Runs"), make("dd", {}, `${one.starts} begun, ${one.ends} ended${one.failures ? `, failures in a row: ${one.failures}` : ""}`)));
   if (one.history.length) built.push(make("h3", {}, "History"), make("ol", { class: "ends" },
     ...[...one.history].reverse().map((end) => ended(end, report.now))));
   if (one.worker !== null) built.push(make("h3", {}, "Report"), make("pre", {},
@@ -537,20 +538,23 @@ function ended(end, now) {
     make("small", {}, `${duration(now - end.time)} ago, after ${duration(end.lasted)}${end.was_ready ? "" : ", not ready"}`)];
   if (!end.traceback.length) return make("li", {}, ...line);
   return make("li", {}, make("details", { "data-key": key }, make("summary", { "data-key": `summary ${key}` }, ...line),
-    end.error && end.cause ? make("p", {}, end.cause) : null, make("pre", {}, end.traceback.join("\n"))));
+    end.error && end.cause ? make("p", {}, end.cause) : null, make("pre", {}, end.traceback.map(short).join("\n"))));
 }
 
+// The end of the path is what one knows it by.
+const short = (frame) => frame.replace(/^.*\/((?:[^/]*\/){2}[^/]*$)/, "$1");
+
 function tree(stack, indent) {
-  return [`${indent}${stack.name}`, ...stack.frames.map((frame) => `${indent}  ${frame}`),
+  return [`${indent}${stack.name}`, ...stack.frames.map((frame) => `${indent}  ${short(frame)}`),
     ...stack.children.map((child) => tree(child, `${indent}  | `))].join("\n");
 }
 
-function actions(one, radius) {
-  if (!document.body.hasAttribute("data-actions")) return null;
+function actions(one, others) {
+  if (!may_act()) return null;
   const said = make("span", { class: "said", role: "status" });
   const button = (text, verb) => make("button", { "data-key": verb, click: () => act(verb, one.name) }, text);
   const second = one.state === "held" ? button("Release", "release") : button("Hold", "hold");
-  if (radius.length) said.textContent = `stops ${radius.length} more`;
+  if (others) said.textContent = `stops ${others} more`;
   return make("div", { class: "do" }, button("Restart", "restart"), second, said);
 }
 
@@ -564,7 +568,6 @@ async function act(verb, name) {
   }
 }
 
-// Twice, because it stops everything.
 $("drain").addEventListener("click", async () => {
   const button = $("drain");
   if (!button.dataset.sure) {
@@ -579,7 +582,7 @@ $("drain").addEventListener("click", async () => {
 // -- timeline --
 
 const timeline = paced(async () => {
-  if (!$("timeline").open) return;
+  if (!$("timeline").open) return true;
   const trace = await json("trace.json");
   const events = Array.isArray(trace) ? trace : trace.traceEvents;
   const names = new Map();
@@ -634,11 +637,11 @@ addEventListener("keydown", (event) => {
 });
 setInterval(tick, 500);
 
-if ("locked" in document.body.dataset) {
+if (is_locked()) {
   if (token) open(); else lock();
 } else {
   collect();
-  $("drain").hidden = !document.body.hasAttribute("data-actions");
+  $("drain").hidden = !may_act();
   count();
   hashed();
   graph();
