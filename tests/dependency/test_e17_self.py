@@ -200,6 +200,9 @@ async def test_e17_an_inspector_sees_everything_and_has_no_levers() -> None:
     async with program.running() as engine:
         [inspector] = faces
         assert inspector.report().manifolds.keys() == engine.report().manifolds.keys()
+        seen = {name: one.state for name, one in inspector.view().manifolds.items()}
+        assert seen == {name: one.state for name, one in engine.report().manifolds.items()}
+        assert inspector.view().tomb == engine.report().tomb
         assert inspector.explain("other") == engine.explain("other")
         assert inspector.blast_radius("self") == ("curious",)
         assert inspector.stacks("curious") == engine.stacks("curious")

@@ -3,7 +3,7 @@
 from trioworker import Tomb
 from trioworker.dependency._manifold import Manifold
 from trioworker.dependency._node import Node, Run
-from trioworker.dependency._report import WORKERS_TIME, engine_report
+from trioworker.dependency._report import WORKERS_TIME, engine_report, engine_view
 from trioworker.dependency._states import State
 from trioworker.dependency._timers import Timer
 
@@ -42,6 +42,31 @@ def test_workers_are_asked_until_their_time_is_over_and_not_at_its_end() -> None
         "not asked: the others took too long",
         "not asked: the others took too long",
     ]
+
+
+def test_a_view_asks_workers_until_their_time_is_over_however_long_nobody_looks() -> None:
+    half = WORKERS_TIME / 2
+    readings = iter([0.0, half, 100.0, 100.0 + half, 200.0, 200.0])
+    nodes = [serving("a"), serving("b"), serving("c")]
+
+    view = engine_view("engine", Tomb().report(), nodes, (lambda: 100.0, lambda: next(readings)))
+
+    assert [manifold.worker for manifold in view.manifolds.values()] == [
+        "fine",
+        "fine",
+        "not asked: the others took too long",
+    ]
+
+
+def test_a_view_is_made_when_it_is_looked_at() -> None:
+    node = serving("a")
+    view = engine_view("engine", Tomb().report(), [node], (lambda: 100.0, lambda: 0.0))
+    node.state = State.STOPPING
+
+    assert (list(view.manifolds), len(view.manifolds)) == (["a"], 1)
+    assert view.manifolds["a"].state == "stopping"
+    assert view.manifolds["a"].since == 3.0
+    assert "b" not in view.manifolds
 
 
 def test_times_in_a_report_are_seconds_from_now() -> None:

@@ -33,7 +33,7 @@ from ._machine import Machine
 from ._metrics import Feed
 from ._node import Node, Run, story
 from ._observers import EventStream
-from ._report import EngineReport, engine_report
+from ._report import EngineReport, engine_report, engine_view
 from ._stacks import TaskStack, stacks_of
 from ._states import Intention, State
 
@@ -225,6 +225,16 @@ class Engine:
         nodes = self._registry.all_installed()
         now = self._machine.now()
         return engine_report(self.name, self._tomb.report(), nodes, now, time.perf_counter)
+
+    def view(self) -> EngineReport:
+        """Return what ``report()`` does, but made manifold by manifold, when each is looked at.
+
+        For whoever pauses in between, so that a report of thousands holds nobody up. Each is told
+        as it is at that moment; one that was uninstalled since is ``absent``. Never raises.
+        """
+        nodes = self._registry.all_installed()
+        clocks = (self._machine.now, time.perf_counter)
+        return engine_view(self.name, self._tomb.report(), nodes, clocks)
 
     def explain(self, name: str) -> Explanation:
         """Return why `name` is in its state, down to the root cause; ``str()`` says it.

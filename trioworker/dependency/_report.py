@@ -7,7 +7,7 @@ the engine its pace.
 
 # No `from __future__ import annotations`: a NamedTuple would compile each of them at import.
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -121,6 +121,48 @@ def engine_report(
     end = clock() + WORKERS_TIME
     reports = {node.name: _manifold_report(node, now, ask=clock() < end) for node in nodes}
     return EngineReport(name=name, tomb=tomb, manifolds=reports)
+
+
+def engine_view(
+    name: str,
+    tomb: TombReport,
+    nodes: "list[Node]",
+    clocks: tuple[Callable[[], float], Callable[[], float]],
+) -> EngineReport:
+    """Return the report of an engine with `nodes`, each of them made when it is looked at.
+
+    Args:
+        name: the engine's.
+        tomb: the report of the engine's own life.
+        nodes: what is installed.
+        clocks: the engine's; and seconds of real time, to bound what the workers take.
+    """
+    return EngineReport(name=name, tomb=tomb, manifolds=_View(nodes, *clocks))
+
+
+@final
+class _View(Mapping[str, ManifoldReport]):
+    """The reports of `nodes` by name."""
+
+    def __init__(
+        self, nodes: "list[Node]", now: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._now = now
+        self._clock = clock
+        self._left = WORKERS_TIME
+
+    def __getitem__(self, name: str) -> ManifoldReport:
+        begun = self._clock()
+        report = _manifold_report(self._nodes[name], self._now(), ask=self._left > 0)
+        self._left -= self._clock() - begun
+        return report
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
 
 
 def _manifold_report(node: "Node", now: float, *, ask: bool) -> ManifoldReport:

@@ -65,6 +65,10 @@ class Inspector(Protocol):
         """Return the present state as plain data."""
         ...
 
+    def view(self) -> EngineReport:
+        """Return the same, made manifold by manifold when each is looked at."""
+        ...
+
     def explain(self, name: str) -> Explanation:
         """Return why `name` is in its state."""
         ...
@@ -131,6 +135,7 @@ class _OperatorFace:
 class _InspectorFace:
     def __init__(self, engine: Engine) -> None:
         self.report = engine.report
+        self.view = engine.view
         self.explain = engine.explain
         self.blast_radius = engine.blast_radius
         self.stacks = engine.stacks
