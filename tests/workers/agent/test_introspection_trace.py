@@ -94,6 +94,25 @@ async def returning(get: Getter, *, task_status: Any) -> None:
     await trio.lowlevel.checkpoint()
 
 
+async def test_while_somebody_reads_it_loses_nothing_and_is_no_slow_reader(
+    autojump_clock: MockClock,
+) -> None:
+    engine = Engine()
+    recorder = Recorder(engine, most=10)
+    engine.install("a", Manifold(returning))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(engine.run)
+        for _ in range(10):
+            await engine.wait_settled()
+            engine.restart("a")
+        await engine.wait_settled()
+        engine.kill()  # and with the engine the reading ends
+
+    assert len(recorder.transitions()) == 10
+    assert recorder._stream.dropped == 0
+
+
 async def test_one_that_comes_late_knows_since_when_each_is_as_it_is(
     autojump_clock: MockClock,
 ) -> None:

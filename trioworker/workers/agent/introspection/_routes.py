@@ -18,11 +18,11 @@ import trio
 from trioworker import NotFound
 from trioworker.backends.http import Request, Response, Send
 from trioworker.dependency import (
+    EngineReport,
     EventStream,
     Inspector,
     ManifoldReport,
     Operator,
-    State,
     Transition,
 )
 
@@ -52,7 +52,6 @@ MOST_UNREADY = 50
 MOST_NAME = 200
 """A name with more characters is nobody's, nor near to anybody's."""
 
-_SETTLED = frozenset({State.STARTED, State.DONE, State.HELD})
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _HIDING: tuple[tuple[str, str], ...] = (
     ("Cache-Control", "no-store"),
@@ -140,6 +139,17 @@ def _dumped(inside: Inside, data: object) -> str:
     return dumped(data if inside.mask is None else masked(data, inside.mask))
 
 
+async def _looked_at(inside: Inside) -> EngineReport:
+    """Return the report of the engine, made one manifold after the other."""
+    pace = _Pace()
+    view = inside.inspector.view()
+    manifolds: dict[str, ManifoldReport] = {}
+    for name, manifold in view.manifolds.items():
+        manifolds[name] = manifold
+        await pace.step()
+    return view._replace(manifolds=manifolds)
+
+
 async def _object(inside: Inside, items: Iterable[tuple[str, object]]) -> str:
     """Return a JSON object, made one item after the other."""
     pace = _Pace()
@@ -168,10 +178,9 @@ async def _healthz(inside: Inside, request: Request) -> Response:  # noqa: ARG00
 
 
 async def _readyz(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
-    unready = [r for r in inside.inspector.report().manifolds.values() if r.state not in _SETTLED]
+    unready = (await _looked_at(inside)).unready()
     if not unready:
         return _json('{"ready":true}')
-    unready.sort(key=_is_waiting)  # the causes first
     waiting: list[dict[str, str]] = []
     pace = _Pace()
     for report in unready[:MOST_UNREADY]:
@@ -184,10 +193,6 @@ async def _readyz(inside: Inside, request: Request) -> Response:  # noqa: ARG001
     return _json(_dumped(inside, data), status=503)
 
 
-def _is_waiting(report: ManifoldReport) -> bool:
-    return report.state == State.WAITING
-
-
 def _sentence(inside: Inside, name: str) -> str:
     try:
         return str(inside.inspector.explain(name))
@@ -196,7 +201,7 @@ def _sentence(inside: Inside, name: str) -> str:
 
 
 async def _report(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
-    report = inside.inspector.report()
+    report = await _looked_at(inside)
     head = {
         "name": report.name,
         "tomb": tomb_data(report.tomb),
@@ -223,7 +228,7 @@ async def _explain(inside: Inside, request: Request) -> Response:
 
 
 async def _all_stacks(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
-    names = list(inside.inspector.report().manifolds)
+    names = list(inside.inspector.view().manifolds)
 
     def stacks() -> Iterable[tuple[str, object]]:
         for name in names:
@@ -246,7 +251,7 @@ async def _stacks(inside: Inside, request: Request) -> Response:
 
 async def _trace(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
     transitions = inside.recorder.transitions()
-    name = inside.inspector.report().name
+    name = inside.inspector.view().name
     events = await _array(inside, trace_events(transitions, trio.current_time(), name))
     data = {"displayTimeUnit": "ms", "otherData": {"forgotten": inside.recorder.forgotten}}
     response = _json(f'{dumped(data)[:-1]},"traceEvents":{events}}}')
@@ -270,7 +275,7 @@ def _html(body: bytes) -> Response:
 
 
 async def _page(inside: Inside, *, actions: bool) -> Response:
-    report = inside.inspector.report()
+    report = await _looked_at(inside)
     pace = _Pace()
     made: list[str] = []
     for part in parts(report.name, report, actions=actions, mask=inside.mask or str):
@@ -280,17 +285,17 @@ async def _page(inside: Inside, *, actions: bool) -> Response:
     return _html("".join(made).encode("utf-8", "replace"))
 
 
-def _drawn(draw: Callable[[Inside, Request], str], content_type: str) -> Answer:
+def _drawn(draw: Callable[[Inside, Request, EngineReport], str], content_type: str) -> Answer:
     async def answer(inside: Inside, request: Request) -> Response:
-        body = draw(inside, request).encode("utf-8", "replace")
+        report = await _looked_at(inside)
+        body = draw(inside, request, report).encode("utf-8", "replace")
         return Response(content_type=f"{content_type}; charset=utf-8", headers=_HIDING, body=body)
 
     return answer
 
 
-def _picture(inside: Inside, request: Request) -> str:
+def _picture(inside: Inside, request: Request, report: EngineReport) -> str:
     around = request.query.get("around")
-    report = inside.inspector.report()
     if around is not None and around not in report.manifolds:
         raise _unknown(inside, around)
     return svg(report, around=around)
@@ -330,13 +335,15 @@ async def _events(inside: Inside, request: Request) -> Response:  # noqa: ARG001
                     continue
                 if first is None:
                     return
-                parts = [
-                    f"data: {_dumped(inside, transition_data(event))}\n\n"
-                    for event in (first, *events.take())
-                ]
+                batch = (first, *events.take())
+                parts: list[str] = []
                 if events.dropped > dropped:
                     lost, dropped = events.dropped - dropped, events.dropped
-                    parts.insert(0, f'event: dropped\ndata: {{"count":{lost}}}\n\n')
+                    parts.append(f'event: dropped\ndata: {{"count":{lost}}}\n\n')
+                pace = _Pace()
+                for event in batch:
+                    parts.append(f"data: {_dumped(inside, transition_data(event))}\n\n")
+                    await pace.step()
                 await send("".join(parts).encode("ascii"))
 
     return Response(content_type="text/event-stream", headers=_HIDING, body=body, end=events.end)
@@ -362,7 +369,7 @@ def _verb(name: str) -> Answer:
 
 async def _drain(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
     """Hold everything, save what is needed to release it again."""
-    for name in reversed(list(inside.inspector.report().manifolds)):
+    for name in reversed(list(inside.inspector.view().manifolds)):
         if name not in inside.own:
             inside.operator.hold(name)
     return _json("{}", status=202)
@@ -382,7 +389,7 @@ async def _log_level(inside: Inside, request: Request) -> Response:  # noqa: ARG
 
 
 def _unknown(inside: Inside, name: str) -> Wrong:
-    names = list(inside.inspector.report().manifolds)
+    names = list(inside.inspector.view().manifolds)
     near = [] if len(name) > MOST_NAME else difflib.get_close_matches(name, names)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
     if not hint:
@@ -405,8 +412,8 @@ _GET: dict[str, Answer] = {
     "metrics": _metrics,
     "trace.json": _trace,
     "graph.svg": _drawn(_picture, "image/svg+xml"),
-    "graph.dot": _drawn(lambda inside, _: dot(inside.inspector.report()), "text/vnd.graphviz"),
-    "graph.mmd": _drawn(lambda inside, _: mermaid(inside.inspector.report()), "text/plain"),
+    "graph.dot": _drawn(lambda _inside, _request, report: dot(report), "text/vnd.graphviz"),
+    "graph.mmd": _drawn(lambda _inside, _request, report: mermaid(report), "text/plain"),
 }
 _POST: dict[str, Answer] = {
     "restart/NAME": _verb("restart"),

@@ -63,25 +63,25 @@ class Introspection:
 
     def ask(self) -> None:
         """Note, before anybody is told that we stop, whether it is the whole engine that does."""
-        report = self._inspector.report()
+        report = self._inspector.view()
         if report.tomb.state != "alive":
             _those_lingering().add((report.name, self._name))
 
     async def linger(self, own: frozenset[str]) -> None:
         """If the whole engine stops, wait until all others have ended."""
-        report = self._inspector.report()
+        report = self._inspector.view()
         lingering = _those_lingering()
         if (report.name, self._name) not in lingering:
             return
         try:
             with self._inspector.events() as events:
-                running = _running(self._inspector.report(), own)
+                running = _running(self._inspector.view(), own)
                 while any((report.name, name) not in lingering for name in running):
                     for transition in (await anext(events), *events.take()):
                         if transition.after not in _RUNNING:
                             running.discard(transition.manifold)
                     if events.dropped:
-                        running = _running(self._inspector.report(), own)
+                        running = _running(self._inspector.view(), own)
         finally:
             lingering.discard((report.name, self._name))
 
@@ -109,7 +109,7 @@ async def serve(
 ) -> None:
     """Be the start function of the manifold."""
     inspector = get("engine", Inspector)
-    report = inspector.report()
+    report = inspector.view()
     name = current_manifold()
     assert name is not None, "a start function runs on behalf of a manifold"  # noqa: S101 - for the types
     uid = os.getuid()
@@ -141,15 +141,18 @@ async def serve(
             for listener in await trio.open_tcp_listeners(config.port, host=config.host):
                 stack.callback(listener.socket.close)
                 listeners.append(listener)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.serve, listeners)
-            addresses = [str(path), *map(_address, listeners[1:])]
-            value = Introspection(server, inspector, name, addresses)
-            task_status.started(value)
-            await get.wait_stopping()
-            await value.linger(inside.own)
-            server.close()
-            nursery.cancel_scope.deadline = trio.current_time() + LAST_ANSWERS
+        async with trio.open_nursery() as background:
+            background.start_soon(recorder.run)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.serve, listeners)
+                addresses = [str(path), *map(_address, listeners[1:])]
+                value = Introspection(server, inspector, name, addresses)
+                task_status.started(value)
+                await get.wait_stopping()
+                await value.linger(inside.own)
+                server.close()
+                nursery.cancel_scope.deadline = trio.current_time() + LAST_ANSWERS
+            background.cancel_scope.cancel(reason="the last answer is given")
 
 
 def _offered(get: Getter, face: Callable[..., T]) -> T | None:

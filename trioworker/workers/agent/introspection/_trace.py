@@ -1,8 +1,8 @@
 """What has happened since the program began, for trace viewers (Perfetto, ``chrome://tracing``).
 
-A `Recorder` is a stream of events that nobody waits for: the engine puts each transition into it,
-and they are looked at only when somebody asks. So recording costs an idle program nothing, and a
-busy one no task switch; what is older than the last `MOST` transitions is forgotten.
+A `Recorder` is a stream of events, read in the background by all that have come together: so it
+costs an idle program nothing, and a busy one little. It begins with the engine, and waits there for
+somebody to read it. What is older than the last `MOST` transitions is forgotten.
 
 The viewer is shown one row for each manifold, and in it one bar for each state that it was in.
 """
@@ -48,20 +48,26 @@ class Recorder:
         """Add what is in the `report` of this moment: since when each is in its state."""
         for one in report.manifolds.values():
             since = now - one.since
-            self._seen.append(Transition(since, one.name, State.ABSENT, State(one.state), None, 0))
-            self._count += 1
+            self._add([Transition(since, one.name, State.ABSENT, State(one.state), None, 0)])
+
+    async def run(self) -> None:
+        """Keep up with the engine until it ends."""
+        async for transition in self._stream:
+            self._add([transition, *self._stream.take()])
 
     def transitions(self) -> tuple[Transition, ...]:
         """Return them, oldest first."""
-        taken = self._stream.take()
-        self._count += len(taken)
-        self._seen.extend(taken)
+        self._add(self._stream.take())
         return tuple(self._seen)
 
     @property
     def forgotten(self) -> int:
         """How many are not kept any more."""
         return self._count - len(self._seen) + self._stream.dropped
+
+    def _add(self, transitions: list[Transition]) -> None:
+        self._count += len(transitions)
+        self._seen.extend(transitions)
 
     def close(self) -> None:
         """Record no more."""
