@@ -201,7 +201,7 @@ _COLOURS = {
     "stopping": ("#8250df", "#fbefff"),
     "done": ("#1a7f37", "#f6f8fa"),
     "failed": ("#cf222e", "#ffebe9"),
-    "held": ("#0550ae", "#f6f8fa"),
+    "held": ("#0b7285", "#f6f8fa"),
 }
 
 _TIP = f"""\

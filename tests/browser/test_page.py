@@ -33,6 +33,19 @@ class Page:
     def one(self, css: str) -> "WebElement":
         return wait_for(lambda: next(iter(self.all(css)), None))
 
+    def click(self, css: str) -> None:
+        """Click on it, even if it is just being replaced."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def done() -> bool:
+            try:
+                self.one(css).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        wait_for(done)
+
     def run(self, script: str, *arguments: object) -> Any:
         return self.chrome.execute_script(script, *arguments)
 
@@ -155,7 +168,7 @@ def test_a_crash_is_seen_within_a_second_and_without_reload(page: Page) -> None:
 
 
 def test_a_click_on_a_row_tells_why_and_who_else_stops(page: Page) -> None:
-    page.one('#rows tr[data-name="db"] .n').click()
+    page.click('#rows tr[data-name="db"] .n')
     details = page.one("#details")
     wait_for(details.is_displayed)
 
@@ -176,15 +189,15 @@ def test_a_click_on_a_row_tells_why_and_who_else_stops(page: Page) -> None:
 
 
 def test_a_click_on_a_node_does_the_same(page: Page) -> None:
-    page.one('#graph .node[data-name="orders"]').click()
+    page.click('#graph .node[data-name="orders"]')
 
     wait_for(lambda: "orders has been started" in page.text("#details"))
 
 
 def test_a_button_restarts_a_manifold(page: Page) -> None:
     before = page.program.one("stock")["starts"]
-    page.one('#rows tr[data-name="stock"] a').click()
-    page.one("#details [data-key=restart]").click()
+    page.click('#rows tr[data-name="stock"] a')
+    page.click("#details [data-key=restart]")
 
     wait_for(lambda: page.program.one("stock")["starts"] > before)
     wait_for(lambda: "stock starting→started" in page.text("#events ol"))
@@ -192,11 +205,11 @@ def test_a_button_restarts_a_manifold(page: Page) -> None:
 
 
 def test_a_manifold_is_held_and_released(page: Page) -> None:
-    page.one('#rows tr[data-name="prices"] a').click()
-    page.one("#details [data-key=hold]").click()
+    page.click('#rows tr[data-name="prices"] a')
+    page.click("#details [data-key=hold]")
     wait_for(lambda: page.state("prices") == "held")
     wait_for(lambda: "prices is held" in page.text('#rows tr[data-name="web"] .why'))
-    page.one("#details [data-key=release]").click()
+    page.click("#details [data-key=release]")
 
     wait_for(lambda: page.state("web") == "started")
 
@@ -211,7 +224,7 @@ def test_the_filter_leaves_what_fits(page: Page) -> None:
     assert left() == []
     assert page.one("#none").is_displayed()
     page.one("#filter").send_keys(ESCAPE)
-    page.one('#states [data-only="started"]').click()
+    page.click('#states [data-only="started"]')
     assert len(left()) == len(page.all("#rows tr"))
 
 
@@ -260,7 +273,7 @@ def test_it_fits_a_telephone(page: Page) -> None:
 
 
 def test_the_timeline_has_a_lane_for_each(page: Page) -> None:
-    page.one("#timeline summary").click()
+    page.click("#timeline summary")
 
     wait_for(lambda: "web" in page.text("#timeline svg"))
     assert page.all("#timeline rect.started")

@@ -28,11 +28,11 @@ IN_TROUBLE: dict[str, dict[str, Any]] = {
 def test_pictures_are_taken(chrome: "Chrome", tmp_path: Path) -> None:
     with running(tmp_path, IN_TROUBLE, max_delay=60) as program:
         page = Page(chrome, program)
-        sized(chrome, 1440, 1000)
+        sized(chrome, 1280, 860)
         page.unlock()
         bring_into_trouble(page, program)
         taken(page, "page-light")
-        sized(chrome, 1440, 1000, "dark")
+        sized(chrome, 1280, 860, "dark")
         taken(page, "page-dark")
         page.run("document.querySelector('#details .close').click()")
         sized(chrome, 400, 860)
@@ -42,8 +42,8 @@ def test_pictures_are_taken(chrome: "Chrome", tmp_path: Path) -> None:
 
 
 def bring_into_trouble(page: Page, program: Program) -> None:
-    page.one('#rows tr[data-name="exports"] a').click()
-    page.one("#details [data-key=hold]").click()
+    page.click('#rows tr[data-name="exports"] a')
+    page.click("#details [data-key=hold]")
     wait_for(lambda: page.state("exports") == "held")
     program.crash("prices", "price list is empty")
     wait_for(lambda: program.one("prices")["failures"])
@@ -55,6 +55,8 @@ def bring_into_trouble(page: Page, program: Program) -> None:
 
 
 def taken(page: Page, name: str) -> None:
+    away = {"type": "mouseMoved", "x": 0, "y": 0}
+    page.chrome.execute_cdp_cmd("Input.dispatchMouseEvent", away)
     page.run("document.activeElement.blur()")
     page.run("for (const one of document.getAnimations()) one.finish()")
     found: dict[str, str] = page.chrome.execute_cdp_cmd(

@@ -22,22 +22,15 @@ try { token = sessionStorage.getItem(TOKEN) ?? ""; } catch { /* forbidden: it is
 
 // -- small things --
 
-function make(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (name === "click") made.addEventListener("click", value);
-    else if (value !== null && value !== undefined) made.setAttribute(name, value);
+function fill(made, attributes = {}, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "click") made.addEventListener("click", value); else made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.filter(Boolean));
   return made;
 }
-
-function draw(tag, attributes, text) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
+const make = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+const draw = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 const is_locked = () => "locked" in document.body.dataset;
 const may_act = () => document.body.hasAttribute("data-actions");
@@ -50,7 +43,7 @@ function duration(seconds) {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
-// Runs `work` soon, and again only after `factor` times what it took; `work` is true if it had nothing to do.
+// Runs `work` soon, but again only after `factor` times what it took; it returns true if it did nothing.
 function paced(work, pause, factor) {
   let wanted = false, running = false;
   return async function request() {
@@ -125,12 +118,6 @@ async function open() {
 
 // -- rows --
 
-function collect() {
-  rows.clear();
-  for (const row of $("rows").rows) rows.set(row.dataset.name, row);
-  anchor(document);
-}
-
 function anchor(root) {
   const now = performance.now() / 1000;
   for (const cell of root.querySelectorAll("[data-age]")) cell.since ??= now - Number(cell.dataset.age);
@@ -175,13 +162,9 @@ function adopt(page) {
       rows.set(name, mine);
       changed = true;
     } else {
-      changed ||= mine.dataset.state !== row.dataset.state;
       mine.dataset.state = row.dataset.state;
-      [...row.cells].slice(1).forEach((cell, i) => {
-        const old = mine.cells[i + 1];
-        if (cell.dataset.age === undefined && old.innerHTML === cell.innerHTML && old.className === cell.className) return;
-        old.replaceWith(document.importNode(cell, true));
-      });
+      paint(name, row.dataset.state);
+      [...row.cells].forEach((cell, i) => freshen(mine.cells[i], cell));
     }
     const place = before ? before.nextElementSibling : body.firstElementChild;
     if (place !== mine) body.insertBefore(mine, place);
@@ -194,6 +177,13 @@ function adopt(page) {
   count();
   sift();
   if (changed || !$("graph").querySelector("svg")) graph();
+}
+
+// In place: who has just pressed the button of the mouse on it must not find it gone.
+function freshen(old, cell) {
+  old.className = cell.className;
+  if (cell.dataset.age) Object.assign(old, { since: null }).dataset.age = cell.dataset.age;
+  else if (old.innerHTML !== cell.innerHTML) old.replaceChildren(...document.importNode(cell, true).childNodes);
 }
 
 // -- filter --
@@ -469,21 +459,26 @@ const details = paced(async () => {
   replace($("details"), built);
 }, 400, 4);
 
-// Puts new content in, and keeps what the user has opened, reached and scrolled to.
+// Puts new content in, but leaves what is as it was, and what the user has opened and reached.
 function replace(box, built) {
-  const is_new = box.hidden || box.dataset.of !== picked;
-  const opened = [...box.querySelectorAll("details[open]")].map((one) => one.dataset.key);
+  if (box.hidden || box.dataset.of !== picked) {
+    box.replaceChildren(...built);
+    box.hidden = false;
+    box.dataset.of = picked;
+    box.scrollTop = 0;
+    return;
+  }
+  const by_key = (root, key) => [...root.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
   const focus = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   const said = box.querySelector(".said")?.textContent;
-  const scroll = box.scrollTop;
-  box.replaceChildren(...built);
-  box.hidden = false;
-  box.dataset.of = picked;
-  if (is_new) { box.scrollTop = 0; return; }
-  for (const one of box.querySelectorAll("details")) if (opened.includes(one.dataset.key)) one.open = true;
-  if (said && box.querySelector(".said")) box.querySelector(".said").textContent = said;
-  if (focus !== undefined) [...box.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focus)?.focus();
-  box.scrollTop = scroll;
+  for (const [i, part] of built.entries()) {
+    const old = box.children[i];
+    for (const one of old?.querySelectorAll("details[open]") ?? []) by_key(part, one.dataset.key)?.setAttribute("open", "");
+    if (said && part.querySelector(".said")) part.querySelector(".said").textContent = said;
+    if (!old) box.append(part); else if (!old.isEqualNode(part)) old.replaceWith(part);
+  }
+  while (box.childElementCount > built.length) box.lastElementChild.remove();
+  if (focus !== undefined) by_key(box, focus)?.focus();
 }
 
 function top(name, state) {
@@ -502,7 +497,7 @@ function about(one, report, why, stacks) {
   const all = report.manifolds;
   const users = Object.values(all).filter((m) => [m.inputs, m.optional, m.live].some((n) => n.includes(one.name))).map((m) => m.name);
   const runs = why.blast_radius.filter((name) => all[name]?.starts > all[name]?.ends);
-  const built = [top(one.name, one.state), actions(one, runs.length)];
+  const built = [top(one.name, one.state), actions(one, runs.length)].filter(Boolean);
   built.push(make("ol", { class: "chain", "aria-label": "Why" }, ...why.chain.map((step) => make("li", {},
     step.manifold === one.name ? make("b", {}, step.manifold) : link(step.manifold),
     step.text.startsWith(step.manifold) ? step.text.slice(step.manifold.length) : ` ${step.text}`))));
@@ -583,38 +578,38 @@ $("drain").addEventListener("click", async () => {
 
 const timeline = paced(async () => {
   if (!$("timeline").open) return true;
-  const trace = await json("trace.json");
-  const events = Array.isArray(trace) ? trace : trace.traceEvents;
+  const { traceEvents } = await json("trace.json");
   const names = new Map();
-  for (const event of events) if (event.ph === "M" && event.name === "thread_name") names.set(event.tid, event.args.name);
-  const spans = events.filter((event) => event.ph === "X");
-  const lanes = [...new Set(spans.map((span) => span.tid))].filter((tid) => {
-    const row = rows.get(names.get(tid));
-    return !row || !row.hidden;
-  }).slice(0, LANES);
+  const lanes = new Map([...rows].filter(([, row]) => !row.hidden).slice(0, LANES).map(([name]) => [name, []]));
+  let first = Infinity, last = 0;
+  for (const event of traceEvents) {
+    if (event.name === "thread_name") names.set(event.tid, event.args.name);
+    if (event.ph !== "X") continue;
+    lanes.get(names.get(event.tid))?.push(event);
+    first = Math.min(first, event.ts);
+    last = Math.max(last, event.ts + event.dur, first + 1);
+  }
   const box = $("timeline").querySelector(".scroll");
-  if (!lanes.length) { box.replaceChildren(make("p", { class: "note" }, "Nothing has run yet.")); return; }
-  const left = Math.min(220, 12 + 7 * Math.max(...lanes.map((tid) => (names.get(tid) ?? "").length)));
-  const width = Math.max(box.clientWidth - 30, 320), height = 20 * lanes.length + 26;
-  const first = Math.min(...spans.map((span) => span.ts));
-  const last = Math.max(first + 1, ...spans.map((span) => span.ts + (span.dur ?? 0)));
+  if (!last) { box.replaceChildren(make("p", { class: "note" }, "Nothing has moved yet.")); return; }
+  const left = Math.min(220, 12 + 7 * Math.max(0, ...[...lanes.keys()].map((name) => name.length)));
+  const width = Math.max(box.clientWidth - 30, 320), height = 20 * lanes.size + 26;
   const x = (ts) => left + (width - left - 10) * (ts - first) / (last - first);
-  const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Runs over time" });
+  const svg = draw("svg", { width, height, role: "img", "aria-label": "States over time" });
   for (let i = 0; i <= 4; i++) {
     const ts = first + (last - first) * i / 4;
     svg.append(draw("line", { class: "grid", x1: x(ts), x2: x(ts), y1: 0, y2: height - 20 }),
       draw("text", { x: x(ts), y: height - 6, "text-anchor": i === 4 ? "end" : i ? "middle" : "start" }, i ? `+${duration((ts - first) / 1e6)}` : "0"));
   }
-  lanes.forEach((tid, i) => {
-    const name = names.get(tid) ?? String(tid), room = Math.floor((left - 12) / 6.7);
-    svg.append(draw("text", { x: 0, y: 20 * i + 14 }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
-    for (const span of spans.filter((one) => one.tid === tid)) {
-      const bar = draw("rect", { class: `run ${span.name}`, x: x(span.ts), y: 20 * i + 3, rx: 2,
-        width: Math.max(1.5, x(span.ts + (span.dur ?? 0)) - x(span.ts)), height: 14 });
-      bar.append(draw("title", {}, `${name}: ${span.name}, ${duration((span.dur ?? 0) / 1e6)}`));
-      svg.append(bar);
+  let y = 3;
+  for (const [name, spans] of lanes) {
+    const room = Math.floor((left - 12) / 6.7);
+    svg.append(draw("text", { x: 0, y: y + 11 }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
+    for (const { name: state, ts, dur } of spans) {
+      svg.append(draw("rect", { class: `run ${state}`, x: x(ts), y, rx: 2, height: 14, width: Math.max(1.5, x(ts + dur) - x(ts)) },
+        draw("title", {}, `${name}: ${state}, ${duration(dur / 1e6)}`)));
     }
-  });
+    y += 20;
+  }
   box.replaceChildren(svg);
 }, 3000, 8);
 
@@ -640,7 +635,8 @@ setInterval(tick, 500);
 if (is_locked()) {
   if (token) open(); else lock();
 } else {
-  collect();
+  for (const row of $("rows").rows) rows.set(row.dataset.name, row);
+  anchor(document);
   $("drain").hidden = !may_act();
   count();
   hashed();
