@@ -181,10 +181,13 @@ class Client:
     Args:
         path: its socket.
         timeout: seconds in which something has to arrive.
+
+    Attributes:
+        path: its socket, with which each of the errors begins that are about the connection.
     """
 
     def __init__(self, path: Path, *, timeout: float = TIMEOUT) -> None:
-        self._path = path
+        self.path = path
         self._timeout = timeout
 
     def get(self, *parts: str, also: int = 200) -> Any:
@@ -223,7 +226,7 @@ class Client:
         for chunk in self._chunks(response):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > LIMIT:
-                raise ClientError(f"{self._path}: the answer is too large")
+                raise ClientError(f"{self.path}: the answer is too large")
             for line in lines:
                 yield line.removesuffix(b"\r").decode("utf-8", "replace")
 
@@ -238,39 +241,39 @@ class Client:
 
     @contextlib.contextmanager
     def _connected(self, timeout: float) -> Generator[_Connection]:
-        with contextlib.closing(_Connection(self._path, timeout)) as connection:
+        with contextlib.closing(_Connection(self.path, timeout)) as connection:
             try:
                 connection.connect()
             except OSError as exc:
                 raise self._unreachable(exc) from None
             if (owner := _stranger(connection.sock)) is not None:
-                raise ClientError(f"{self._path}: user {owner} listens there, and is not asked")
+                raise ClientError(f"{self.path}: user {owner} listens there, and is not asked")
             yield connection
 
     def _unreachable(self, error: OSError) -> ClientError:
         try:
-            entry = self._path.stat()
+            entry = self.path.stat()
         except FileNotFoundError:
-            return NobodyListens(f"{self._path}: there is no such socket\n{OFFER}")
+            return NobodyListens(f"{self.path}: there is no such socket\n{OFFER}")
         except OSError:
-            return ClientError(f"{self._path}: {error.strerror or error}")
+            return ClientError(f"{self.path}: {error.strerror or error}")
         match error:
             case PermissionError():
                 return ClientError(
-                    f"{self._path}: it is a socket of user {entry.st_uid}: only they and root "
+                    f"{self.path}: it is a socket of user {entry.st_uid}: only they and root "
                     "may ask that program"
                 )
             case ConnectionRefusedError() if stat.S_ISSOCK(entry.st_mode):
                 return NobodyListens(
-                    f"{self._path}: nobody listens any more: the program has ended\n"
+                    f"{self.path}: nobody listens any more: the program has ended\n"
                     "its next start replaces the socket"
                 )
             case TimeoutError() | BlockingIOError():
-                return NoAnswer(f"{self._path}: no answer: the program's event loop may be blocked")
+                return NoAnswer(f"{self.path}: no answer: the program's event loop may be blocked")
             case _ if not stat.S_ISSOCK(entry.st_mode):
-                return NobodyListens(f"{self._path}: this is no socket")
+                return NobodyListens(f"{self.path}: this is no socket")
             case _:
-                return ClientError(f"{self._path}: {error.strerror or error}")
+                return ClientError(f"{self.path}: {error.strerror or error}")
 
     def _sent(self, connection: _Connection, method: str, path: str) -> http.client.HTTPResponse:
         def sent() -> http.client.HTTPResponse:
@@ -285,9 +288,9 @@ class Client:
         for chunk in self._chunks(response):
             body += chunk
             if len(body) > LIMIT:
-                raise ClientError(f"{self._path}: the answer is too large")
+                raise ClientError(f"{self.path}: the answer is too large")
             if monotonic() > end:
-                raise NoAnswer(f"{self._path}: the answer takes too long")
+                raise NoAnswer(f"{self.path}: the answer takes too long")
         return bytes(body)
 
     def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -301,7 +304,7 @@ class Client:
             return step()
         except TimeoutError:
             raise NoAnswer(
-                f"{self._path}: no answer in time: the program's event loop may be blocked"
+                f"{self.path}: no answer in time: the program's event loop may be blocked"
             ) from None
         except (OSError, http.client.IncompleteRead):
             raise self._broken_off() from None
@@ -309,14 +312,14 @@ class Client:
             raise self._foreign(str(exc) or type(exc).__name__) from None
 
     def _broken_off(self) -> NoAnswer:
-        return NoAnswer(f"{self._path}: the answer broke off: the program has ended, or was killed")
+        return NoAnswer(f"{self.path}: the answer broke off: the program has ended, or was killed")
 
     def _refusal(self, status: int, body: bytes) -> ClientError:
         try:
             told = json.loads(body)
             text, hint = str(told["error"]), str(told.get("hint") or "")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return ClientError(f"{self._path}: the answer was status {status}")
+            return ClientError(f"{self.path}: the answer was status {status}")
         kind = UnknownName if status == http.client.NOT_FOUND else ClientError
         return kind(f"{text}\n{hint}" if hint else text)
 
@@ -327,7 +330,7 @@ class Client:
             raise self._foreign("it is not JSON") from None
 
     def _foreign(self, why: str) -> ClientError:
-        return ClientError(f"{self._path}: what answers is no trioworker program: {why}")
+        return ClientError(f"{self.path}: what answers is no trioworker program: {why}")
 
 
 def _stranger(sock: socket.socket) -> int | None:

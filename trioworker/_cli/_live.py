@@ -271,7 +271,7 @@ def _pictures(client: Client) -> Iterator[tuple[_told.Picture, str]]:
         except NoAnswer as exc:
             if latest is None:
                 raise
-            yield latest, f"{clock}  {exc}"
+            yield latest, f"{clock}  {str(exc).removeprefix(f'{client.path}: ')}"
         else:
             yield latest, f"{clock}  Ctrl-C ends this"
         time.sleep(PERIOD)

@@ -110,7 +110,8 @@ def watch(made: Console, pictures: Iterable[tuple[Picture, str]]) -> None:
     with Live(console=made, auto_refresh=False, vertical_overflow="crop") as live:
         for picture, below in pictures:
             drawn = _picture(made, picture, most=max(1, made.height - _FRAME))
-            live.update(Group(drawn, Text(shown(below), "dim")), refresh=True)
+            line = Text(shown(below), "dim", no_wrap=True, overflow="ellipsis")
+            live.update(Group(drawn, line), refresh=True)
 
 
 # -- how a program stands --------------------------------------------------------------------------
