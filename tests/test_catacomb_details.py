@@ -251,6 +251,25 @@ async def test_a_child_accepted_late_is_cancelled_because_the_catacomb_is_dying(
     assert child.said == "db is dying"
 
 
+async def test_a_group_that_a_late_child_raises_is_the_reason_itself_and_no_copy() -> None:
+    group = BaseExceptionGroup("two", [KeyboardInterrupt(), Other()])
+
+    class Failing(Deaf):
+        async def run(
+            self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        ) -> None:
+            raise group
+
+    catacomb = Catacomb(grace=60)  # so that nothing but the child is cancelled yet
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with catacomb:
+            catacomb.kill(Reason())
+            with pytest.raises(Dying):
+                catacomb.add(Failing())
+
+    assert caught.value is catacomb.reason is group
+
+
 async def test_without_a_word_there_is_no_grace(autojump_clock: MockClock) -> None:
     async with Catacomb() as catacomb:
         catacomb.add(Deaf())

@@ -272,7 +272,12 @@ class Catacomb:
                 # And it is of no use to start()'s caller, so only its end counts.
                 with trio.CancelScope() as scope:
                     scope.cancel(reason=f"{self.name} is dying")
-                    await _live(child.worker, trio.TASK_STATUS_IGNORED)
+                    try:
+                        await _live(child.worker, trio.TASK_STATUS_IGNORED)
+                    except BaseException as exc:
+                        # Seen here: of a group that passes it, the scope makes another one.
+                        child.error = reduced(exc, is_cancelled)
+                        raise
             else:
                 await _live(child.worker, child.status)
         except trio.Cancelled:  # the common end of a child, and nothing real in it
@@ -280,7 +285,8 @@ class Catacomb:
                 self.kill()
             raise
         except BaseException as exc:  # noqa: BLE001 - the tomb takes what is real
-            child.error = reduced(exc, is_cancelled)
+            if child.error is None:
+                child.error = reduced(exc, is_cancelled)
             self.kill(child.error)
             pass_on(exc, is_cancelled)
         finally:
