@@ -71,17 +71,29 @@ class Program:
         half.write_text(message, encoding="utf-8")
         half.rename(self.directory / name.encode().hex())
 
-    def report(self) -> dict[str, Any]:
-        """Return what the program says itself, asked on its socket."""
+    def ask(self, method: str, path: str) -> Any:
+        """Ask the program on its socket."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(PATIENCE)
             asking.connect(str(self.socket))
             connection = http.client.HTTPConnection("localhost")
             connection.sock = asking
-            connection.request("GET", "/report")
+            connection.request(method, path)
             with connection.getresponse() as response:
-                found: dict[str, Any] = json.load(response)
-            return found
+                return json.load(response)
+
+    def report(self) -> dict[str, Any]:
+        """Return what the program says itself."""
+        found: dict[str, Any] = self.ask("GET", "/report")
+        return found
+
+    def reached(self, name: str, starts: int) -> bool:
+        """Whether `name` is started for at least so many times; also if nobody answers."""
+        try:
+            one = self.one(name)
+        except OSError:
+            return False
+        return bool(one["state"] == "started" and one["starts"] >= starts)
 
     def one(self, name: str) -> dict[str, Any]:
         """Return what it says of one manifold."""
@@ -97,8 +109,10 @@ def running(
     directory = folder / "told"
     directory.mkdir()
     path = folder / "private" / "it.sock"
-    told = {"directory": str(directory), "socket": str(path), "token": TOKEN, **settings}
-    environ = {**os.environ, "SHOP": json.dumps({**told, "manifolds": manifolds})}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]  # to be found again there after a restart
+    told = {"directory": str(directory), "socket": str(path), "port": port, "token": TOKEN}
+    environ = {**os.environ, "SHOP": json.dumps({**told, **settings, "manifolds": manifolds})}
     log = folder / "log"
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "trioworker", "run", "tests.browser.shop:engine"]

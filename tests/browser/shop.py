@@ -37,7 +37,10 @@ def engine() -> Engine:
     policy = RestartPolicy(error_delay=0.2, max_delay=told.get("max_delay", 0.4))
     made = Engine(EngineConfig(name="shop", restart=policy))
     listen = introspection.Config(
-        socket=Path(told["socket"]), port=0, token=told["token"], actions_over_tcp=True
+        socket=Path(told["socket"]),
+        port=told["port"],
+        token=told["token"],
+        actions_over_tcp=True,
     )
     manifolds = {
         name: manifold(Path(told["directory"]), **one) for name, one in told["manifolds"].items()

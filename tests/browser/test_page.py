@@ -248,6 +248,12 @@ def test_the_page_can_be_used_with_the_keyboard_alone(page: Page) -> None:
     press(ESCAPE)
     wait_for(lambda: not page.one("#details").is_displayed())
     assert focused("textContent") == "stock"
+    press(ENTER)
+    wait_for(lambda: page.all("#details .chain"))
+    page.run("document.querySelector('#details .close').focus()")
+    press(ENTER)
+    wait_for(lambda: not page.one("#details").is_displayed())
+    assert focused("textContent") == "stock", "where it was before"
 
     page.run("document.querySelector('#graph .node').focus()")
     press(ENTER)
@@ -304,11 +310,32 @@ def test_a_wrong_token_is_told(chrome: "Chrome", shop: Program) -> None:
     assert page.all("#rows tr") == []
 
 
-def test_it_says_when_the_program_is_gone_and_finds_it_again(page: Page) -> None:
+def test_a_state_is_seen_before_the_page_comes_anew(page: Page) -> None:
+    """Of a large program the page takes its time; the event says what there is to see."""
+    page.run("""
+        const before = window.fetch;
+        const never = new Promise(() => {});
+        window.fetch = (path, options) => path === "./" ? never : before(path, options);
+    """)
+    page.program.ask("POST", "/hold/prices")
+
+    wait_for(lambda: page.state("prices") == "held", within=SOON)
+    wait_for(lambda: page.node("prices") == "node held", within=SOON)
+    wait_for(lambda: page.text('#states [data-only="held"] b') == "1", within=SOON)
+
+
+def test_it_says_that_the_program_is_gone_and_catches_up_when_it_is_back(page: Page) -> None:
     page.run("window.before = fetch; window.fetch = () => Promise.reject(new TypeError('gone'))")
     page.run("location.hash = 'web'")
     wait_for(lambda: "gone" in page.text("#details"))
+    starts = page.program.one("introspection")["starts"]
+    page.program.ask("POST", "/restart/introspection")
+    wait_for(lambda: "not connected" in page.text("#live"))
+    wait_for(lambda: page.program.reached("introspection", starts + 1))
+    page.program.ask("POST", "/hold/prices")
+    wait_for(lambda: page.program.one("prices")["state"] == "held")
+    assert page.state("prices") == "started"
     page.run("window.fetch = window.before")
-    page.program.crash("web", "once more")
 
-    wait_for(lambda: "once more" in page.text("#events ol"))
+    wait_for(lambda: page.state("prices") == "held")
+    assert page.text("#live") == "live"
