@@ -67,7 +67,6 @@ OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
     "h11": {"backends.http"},
-    "prometheus_client": {"workers.agent.metrics"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},
 }

@@ -2,11 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from trioworker import Engine, EngineConfig, Installer, Reporter
+from trioworker import Engine, EngineConfig, Installer, NotOffered, Reporter
 from trioworker.agent import AgentFileError, load
 from trioworker.dependency import Inspector, Operator
 from trioworker.workers.agent.introspection import Exposition, Masking, Recorder
@@ -96,9 +98,8 @@ async def test_it_offers_the_engine_and_what_introspection_needs(directory: Path
             assert get("engine", face) is not None
         transitions = [str(one) for one in get("engine", Recorder).transitions()]
         assert transitions[:2] == ["engine: absent -> waiting", "one: absent -> waiting"]
-        assert b'trioworker_manifold_starts_total{manifold="one"} 1.0' in (
-            get("engine", Exposition).text()
-        )
+        metrics = b"".join(get("engine", Exposition).parts())
+        assert b'trioworker_manifold_starts_total{manifold="one"} 1\n' in metrics
         engine.kill()
 
 
@@ -112,14 +113,22 @@ def test_each_engine_has_metrics_of_its_own_and_the_agent_s_config_has_none(
     assert agent.config == EngineConfig()
 
 
-async def test_without_prometheus_there_are_no_metrics(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "trioworker.workers.agent.metrics", None)
-    engine = load(file(directory, one="curious'")).engine()
+class Own:
+    """A hook that is not for Prometheus."""
+
+    def state(self, *args: Any, **kwargs: Any) -> None: ...
+
+    start = ready = end = state
+
+
+async def test_a_program_s_own_metrics_stay_in_place(directory: Path) -> None:
+    agent = load(file(directory, one="curious'"))
+    own = Own()
+    engine = attrs.evolve(agent, config=EngineConfig(metrics=own)).engine()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         await engine.wait_state("one", "started")
-        with pytest.raises(Exception, match="Exposition"):
+        assert engine.metrics is own
+        with pytest.raises(NotOffered, match="Exposition"):
             sys.modules["builtin_program"].got["get"]("engine", Exposition)
         engine.kill()

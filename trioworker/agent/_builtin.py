@@ -2,8 +2,8 @@
 
 It is there if a manifold of the file names it among its inputs, and the file has none of that name.
 It offers the engine itself (`self_manifold`) and what the introspection needs beyond that: all
-transitions since the beginning, metrics if prometheus-client is installed, and the mask, because
-what came from the environment is not to be shown on a page either.
+transitions since the beginning, metrics, and the mask, because what came from the environment is
+not to be shown on a page either.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import attrs
 
 from trioworker import Engine, EngineConfig, Manifold, self_manifold
 from trioworker.workers.agent.introspection import Exposition, Masking, Recorder
+from trioworker.workers.agent.metrics import PrometheusMetrics
 
 ENGINE = "engine"
 
@@ -28,13 +29,11 @@ def is_wanted(manifolds: Mapping[str, Manifold]) -> bool:
 
 def engine_offering_itself(config: EngineConfig, mask: Callable[[str], str]) -> Engine:
     """Return a new engine with the manifold ``engine`` in it."""
-    metrics = config.metrics
-    if metrics is None:
-        metrics = _metrics()
-        config = attrs.evolve(config, metrics=metrics)
+    metrics = config.metrics or PrometheusMetrics()
+    config = attrs.evolve(config, metrics=metrics)
     engine = Engine(config)
     faces: dict[Any, object] = {Recorder: Recorder(engine), Masking: mask}
-    if hasattr(metrics, "text"):  # else it is the program's own, and not for Prometheus
+    if hasattr(metrics, "parts"):  # else it is the program's own, and not for Prometheus
         faces[Exposition] = metrics
     manifold = self_manifold(engine)
     outputs = {**manifold.outputs, **{face: _always(value) for face, value in faces.items()}}
@@ -44,11 +43,3 @@ def engine_offering_itself(config: EngineConfig, mask: Callable[[str], str]) -> 
 
 def _always(value: object) -> Callable[[Any], object]:
     return lambda started: value  # noqa: ARG005 - there is one for each engine
-
-
-def _metrics() -> Any:
-    try:
-        from trioworker.workers.agent.metrics import PrometheusMetrics  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    return PrometheusMetrics()

@@ -1,10 +1,12 @@
 """What Prometheus is told of an engine, parsed as Prometheus would."""
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-pytest.importorskip("prometheus_client", reason="needs the extra metrics")
+pytest.importorskip("prometheus_client", reason="its parser stands in for Prometheus")
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
@@ -102,3 +104,70 @@ def test_types_of_exceptions_are_bounded() -> None:
 
     assert len(failures) == MOST_TYPES + 1
     assert samples(metrics)["trioworker_manifold_failures_total", "db", "other"] == 5
+
+
+@pytest.mark.parametrize("name", ['a"b', "back\\slash", "two\nlines", "ö", "{x}", "a,b", "\ud800"])
+def test_any_name_comes_back_from_the_text(name: str) -> None:
+    metrics = PrometheusMetrics()
+    metrics.start(name, 1)
+    shown = name.encode("utf-8", "replace").decode()
+    metrics.end(name, "error", type(shown, (Exception,), {}), None)
+
+    assert samples(metrics)["trioworker_manifold_starts_total", shown] == 1
+    assert samples(metrics)["trioworker_manifold_failures_total", shown, shown] == 1
+
+
+def test_the_text_is_what_the_format_asks_for() -> None:
+    """As promtool checks: told first, in one block each, no sample twice, buckets that add up."""
+    metrics = PrometheusMetrics()
+    for name in ("db", "web"):
+        metrics.state(name, State.ABSENT, State.WAITING)
+        for seconds in (0.0, 0.005, 0.006, 1.0, 61.0):
+            metrics.ready(name, seconds)
+        metrics.end(name, "error", OSError, 0.5)
+    families = list(parsed(metrics.text().decode()))
+
+    assert len({family.name for family in families}) == len(families) == 8
+    for family in families:
+        assert family.documentation
+        seen = [(sample.name, tuple(sorted(sample.labels.items()))) for sample in family.samples]
+        assert len(set(seen)) == len(seen)
+        if family.type == "histogram":
+            check_histogram(family.samples)
+    durations = {
+        float(sample.labels["le"]): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "trioworker_manifold_start_duration_seconds_bucket"
+        and sample.labels["manifold"] == "db"
+    }
+    assert (durations[0.005], durations[0.01], durations[1.0], durations[60.0]) == (2, 3, 4, 4)
+    assert durations[float("inf")] == 5
+
+
+def check_histogram(found: list[Any]) -> None:
+    buckets: dict[object, list[tuple[float, float]]] = {}
+    counts: dict[object, float] = {}
+    for sample in found:
+        whose = sample.labels.get("manifold")
+        if sample.name.endswith("_bucket"):
+            buckets.setdefault(whose, []).append((float(sample.labels["le"]), sample.value))
+        elif sample.name.endswith("_count"):
+            counts[whose] = sample.value
+    for whose, pairs in buckets.items():
+        assert pairs == sorted(pairs)
+        assert [value for _, value in pairs] == sorted(value for _, value in pairs)
+        assert pairs[-1] == (float("inf"), counts[whose])
+
+
+def test_one_may_pause_between_the_parts_whatever_comes_and_goes() -> None:
+    metrics = PrometheusMetrics()
+    for n in range(3):
+        metrics.start(f"m{n}", 1)
+    text = b""
+    for n, part in enumerate(metrics.parts()):
+        text += part
+        metrics.state("m0", State.STOPPING, State.ABSENT)
+        metrics.start(f"new{n}", 1)
+
+    assert len(list(parsed(text.decode()))) == 8

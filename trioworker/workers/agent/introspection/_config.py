@@ -1,6 +1,7 @@
 """What can be set of the introspection of a program."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: agent files look the types up where the class says that
+# it lives, and that is the package.
 
 import ipaddress
 from pathlib import Path
@@ -12,12 +13,12 @@ LEAST_TOKEN = 16
 """A token of fewer characters could be guessed."""
 
 
-def _check_port(config: Config, attribute: Any, value: int | None) -> None:  # noqa: ARG001 - of attrs
+def _check_port(config: "Config", attribute: Any, value: int | None) -> None:  # noqa: ARG001 - of attrs
     if value is not None and not 0 <= value < 2**16:
         raise ValueError(f"port must be from 0 to 65535, not {value}")
 
 
-def _check_host(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
+def _check_host(config: "Config", attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
     try:
         is_loopback = ipaddress.ip_address(value).is_loopback
     except ValueError:
@@ -29,7 +30,7 @@ def _check_host(config: Config, attribute: Any, value: str) -> None:  # noqa: AR
         )
 
 
-def _check_token(config: Config, attribute: Any, value: str | None) -> None:  # noqa: ARG001 - of attrs
+def _check_token(config: "Config", attribute: Any, value: str | None) -> None:  # noqa: ARG001 - of attrs
     # The value is never told.
     if value is None:
         if config.port is not None:
@@ -40,7 +41,7 @@ def _check_token(config: Config, attribute: Any, value: str | None) -> None:  # 
         raise ValueError("token must be of ASCII characters without spaces")
 
 
-def _check_connections(config: Config, attribute: Any, value: int) -> None:  # noqa: ARG001 - of attrs
+def _check_connections(config: "Config", attribute: Any, value: int) -> None:  # noqa: ARG001 - of attrs
     if value < 1:
         raise ValueError(f"connections must be at least 1, not {value}")
 

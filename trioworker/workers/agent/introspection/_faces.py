@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -10,8 +11,8 @@ class Exposition(Protocol):
 
     content_type: str
 
-    def text(self) -> bytes:
-        """Return all of them as they are now."""
+    def parts(self) -> Iterator[bytes]:
+        """Yield all of them as they are now, in pieces between which one may pause."""
         ...
 
 

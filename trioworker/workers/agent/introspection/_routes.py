@@ -264,7 +264,12 @@ async def _metrics(inside: Inside, request: Request) -> Response:  # noqa: ARG00
     if exposition is None:
         hint = "give the engine a PrometheusMetrics, and offer it to this manifold as Exposition"
         raise Wrong(404, "this program counts nothing", hint)
-    return Response(content_type=exposition.content_type, headers=_HIDING, body=exposition.text())
+    pace = _Pace()
+    made: list[bytes] = []
+    for part in exposition.parts():
+        made.append(part)
+        await pace.step()
+    return Response(content_type=exposition.content_type, headers=_HIDING, body=b"".join(made))
 
 
 # -- the page, and the graph for it and for others -------------------------------------------------
