@@ -209,8 +209,6 @@ class Machine:
         for dependent in node.required_by or ():
             dependent.unready += 1
         self._tell_readers(node)
-        if node.state not in BUSY and node.optional_by:
-            self._try_start_all(node.optional_by)
 
     def _tell_readers(self, node: Node) -> None:
         """Wake all who declare `node`, then start those that can: one may be another's input."""
@@ -242,7 +240,7 @@ class Machine:
         Live inputs may form cycles: two that read each other and fail would end each other's delay
         for ever, so that neither had any.
         """
-        if node.state is not State.DELAYED or node.delay is None:
+        if node.delay is None:
             return False
         policy = cast("Manifold", node.manifold).restart or self._config.restart
         when = node.since + policy.bounce_delay
@@ -331,11 +329,9 @@ class Machine:
     def halt(self, nodes: Iterable[Node], intention: Intention, cause: str) -> None:
         """Stop `nodes` for good, as far as `intention` means it."""
         self.set_off()
-        origin = self._origin
         # Those that rest come first: the stop of an input would wake them, and the `ask` of one
         # that runs might uninstall them.
         for node in sorted(nodes, key=lambda node: node.run is not None):
-            self._origin = origin
             node.intention = max(node.intention, intention)
             if node.run is None:
                 self._rest(node)
@@ -400,7 +396,6 @@ class Machine:
     def _stop_run(self, run: Run, now: float) -> bool:
         """Nobody uses `run` any more: ask it; return whether it is to be cancelled now."""
         node, manifold = run.node, run.manifold
-        self.timers.cancel(run.timer)
         self._move(node, Event.DRAINED, now)
         if run.stopping is not None:
             run.stopping.set()
@@ -414,7 +409,7 @@ class Machine:
                 grace = 0.0
             self.set_off(node)  # whatever verb it has called
             grace = min(grace, self._grace)  # what we asked may have killed the engine, hard
-        if run.is_over or run.cancelled:
+        if run.cancelled:
             return False
         if grace > 0:
             if grace < math.inf:
@@ -446,7 +441,7 @@ class Machine:
 
     def fall(self, run: Run) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
-        if run.node.run is run and run.node.state is not State.STOPPING:
+        if run.node.state is not State.STOPPING:
             self.set_off(run.node if run.planned else None)
             self._stop_users(run.node)
             self._move(run.node, Event.FALL)
@@ -652,7 +647,6 @@ class Machine:
             if run is None or run.is_over or not run.soft:
                 continue
             if self._grace == 0:
-                self.timers.cancel(run.timer)
                 self._cancel(run)
             else:
                 when = self.now() + self._grace
