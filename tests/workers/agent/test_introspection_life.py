@@ -59,6 +59,15 @@ async def test_it_answers_when_all_others_fail(tmp_path: Path) -> None:
     assert "no disk" in answer.json["waiting"][0]["sentence"]
 
 
+async def test_a_program_that_nobody_asks_never_wakes_up_for_it(tmp_path: Path) -> None:
+    async with running(tmp_path, {"db": Manifold(serve)}) as (_, asker):
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+        await asker.get("/report")
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+
+
 # -- while it stops ----
 
 

@@ -2,14 +2,22 @@
 
 import json
 import logging
+import os
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 
-from trioworker import Engine, Getter, Manifold
+from trioworker import Engine, EngineConfig, Getter, Manifold, NotFound
+from trioworker.backends.http import Request
+from trioworker.dependency import Explanation, Inspector, TaskStack
+from trioworker.workers.agent.introspection import Recorder
+from trioworker.workers.agent.introspection._access import Rules
+from trioworker.workers.agent.introspection._routes import Inside, answer
+from trioworker.workers.agent.metrics import PrometheusMetrics
 
 from .asking import PATIENCE, Asker, hang, running, serve
 
@@ -143,6 +151,122 @@ async def test_what_workers_say_is_never_anything_but_a_string(tmp_path: Path) -
         assert one.headers["content-security-policy"].startswith("default-src 'none'")
 
 
+async def test_what_is_waited_for_and_not_installed_is_explained(shop: Shop) -> None:
+    engine, asker = shop
+    engine.install("late", Manifold(serve, inputs=("nothing",)))
+    answer = (await asker.get("/explain/nothing")).json
+
+    assert (answer["state"], answer["blast_radius"]) == ("absent", [])
+
+
+async def test_what_goes_while_an_answer_is_made_is_left_out(shop: Shop) -> None:
+    engine, _ = shop
+
+    class Going:
+        """An inspector whose `db` is uninstalled after it was listed."""
+
+        view = engine.view
+
+        def stacks(self, name: str) -> tuple[TaskStack, ...]:
+            if name == "db":
+                raise NotFound(name)
+            return engine.stacks(name)
+
+        def explain(self, name: str) -> Explanation:
+            raise NotFound(name)
+
+    inside = Inside(
+        inspector=cast("Inspector", Going()),
+        operator=engine,
+        recorder=Recorder(engine),
+        exposition=None,
+        mask=None,
+        own=frozenset(),
+    )
+    stacks = await ask_inside(inside, "stacks")
+    assert list(stacks) == ["engine", "introspection", "web", "front"]
+    [first, *_] = (await ask_inside(inside, "readyz"))["waiting"]
+    assert first["sentence"] == "web was uninstalled"
+
+
+async def ask_inside(inside: Inside, path: str) -> Any:
+    request = Request(
+        method="GET",
+        parts=(path,),
+        query={},
+        headers=(("host", "localhost"),),
+        peer_uid=os.getuid(),
+    )
+    response = await answer(inside, Rules(uid=os.getuid()), request)
+    assert isinstance(response.body, bytes)
+    return json.loads(response.body)
+
+
+async def test_a_program_that_counts_nothing_says_how_it_could(shop: Shop) -> None:
+    answer = await shop[1].get("/metrics")
+
+    assert answer.status == 404
+    assert "PrometheusMetrics" in answer.json["hint"]
+
+
+# -- slices ----
+
+
+class Slices(trio.abc.Instrument):
+    """The longest time that one task had without giving others a turn."""
+
+    def __init__(self) -> None:
+        self.task = trio.lowlevel.current_task()
+        self.begun = time.thread_time()
+        self.longest = 0.0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.begun = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.longest = max(self.longest, time.thread_time() - self.begun)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", ["report", "readyz", "stacks", "metrics", "trace.json", ""])
+async def test_what_is_long_is_made_in_slices(path: str) -> None:
+    """Of a thousand manifolds: five milliseconds at most, in the best of five attempts."""
+    metrics = PrometheusMetrics()
+    engine = Engine(EngineConfig(metrics=metrics))
+    inside = Inside(
+        inspector=engine,
+        operator=engine,
+        recorder=Recorder(engine),
+        exposition=metrics,
+        mask=None,
+        own=frozenset(),
+    )
+    request = Request(
+        method="GET",
+        parts=(path,),
+        query={},
+        headers=(("host", "localhost"),),
+        peer_uid=os.getuid(),
+    )
+    engine.install_all({f"m{n}": Manifold(serve) for n in range(1000)})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await engine.wait_settled()
+        longest: list[float] = []
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+            slices = Slices()
+            trio.lowlevel.add_instrument(slices)
+            assert (await answer(inside, Rules(uid=os.getuid()), request)).status == 200
+            await trio.lowlevel.checkpoint()
+            trio.lowlevel.remove_instrument(slices)
+            longest.append(slices.longest)
+        engine.kill(grace=0)
+
+    assert min(longest) < 0.005
+
+
 # -- actions ----
 
 
@@ -263,7 +387,14 @@ async def test_without_a_logger_it_is_that_of_all_of_ours(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?level=loud", "?level=debug&logger=root", "?level=debug&logger=trioworkerx"]
+    "query",
+    [
+        "",
+        "?level=loud",
+        "?level=debug&logger=trioworker." + "x" * 200,
+        "?level=debug&logger=root",
+        "?level=debug&logger=trioworkerx",
+    ],
 )
 async def test_other_levels_and_loggers_are_refused(shop: Shop, query: str) -> None:
     before = logging.getLogger().level

@@ -1,5 +1,7 @@
 """Where a program's socket lies, and who may not have been there before."""
 
+import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trioworker.workers.agent.introspection import SocketInUse, socket_path, sockets
-from trioworker.workers.agent.introspection._socket import bound_socket
+from trioworker.workers.agent.introspection._socket import bound_socket, leave_socket
 
 UID = os.getuid()
 
@@ -103,3 +105,39 @@ def test_those_that_listen_are_listed_by_name(path: Path, tmp_path: Path) -> Non
 
     with bound_socket(other, UID):
         assert sockets(environ, UID) == {"a/b": other}
+
+
+def test_one_whose_queue_is_full_is_listened_on(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as stack:
+        busy.bind(str(path))
+        busy.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(path))
+        with pytest.raises(SocketInUse, match="another process listens on"):
+            bound_socket(path, UID)
+
+
+def test_while_another_program_opens_one_nobody_waits_for_it(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    fd = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with pytest.raises(SocketInUse, match="another program is opening a socket there"):
+            bound_socket(path, UID)
+    finally:
+        os.close(fd)
+    bound_socket(path, UID).close()
+
+
+def test_leaving_removes_our_own_socket_and_no_later_one(path: Path) -> None:
+    with bound_socket(path, UID):
+        inode = path.stat().st_ino
+        leave_socket(path, UID, inode + 1)
+        assert path.exists()
+        leave_socket(path, UID, inode)
+        assert not path.exists()
+    leave_socket(path, UID, inode)  # no error

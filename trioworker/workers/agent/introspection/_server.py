@@ -38,6 +38,9 @@ LAST_ANSWERS = 1.0
 _lingering: RunVar[set[tuple[str, str]]] = RunVar("trioworker: introspection that lingers")
 """Engine and name of those that wait for all others to end: they do not wait for each other."""
 
+_PLENTY = 1_000_000
+"""More transitions than there are in one step: whoever waits for each may lose none."""
+
 _RUNNING = frozenset({State.STARTING, State.STARTED, State.DRAINING, State.STOPPING})
 
 
@@ -74,14 +77,12 @@ class Introspection:
         if (report.name, self._name) not in lingering:
             return
         try:
-            with self._inspector.events() as events:
+            with self._inspector.events(_PLENTY) as events:
                 running = _running(self._inspector.view(), own)
                 while any((report.name, name) not in lingering for name in running):
                     for transition in (await anext(events), *events.take()):
                         if transition.after not in _RUNNING:
                             running.discard(transition.manifold)
-                    if events.dropped:
-                        running = _running(self._inspector.view(), own)
         finally:
             lingering.discard((report.name, self._name))
 

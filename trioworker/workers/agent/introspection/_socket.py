@@ -115,7 +115,8 @@ def _make_room(path: Path) -> None:
         raise PermissionError(f"{path} is there already, and no socket: remove it")
     pid = _listener(path)
     if pid is not None:
-        raise SocketInUse(f"process {pid} listens on {path} already: stop it, or use another path")
+        who = f"process {pid}" if pid else "another process"
+        raise SocketInUse(f"{who} listens on {path} already: stop it, or use another path")
     path.unlink()
 
 
