@@ -58,6 +58,44 @@ def test_a_view_asks_workers_until_their_time_is_over_however_long_nobody_looks(
     ]
 
 
+def test_a_view_asks_no_worker_at_the_very_end_of_their_time() -> None:
+    readings = iter([0.0, 0.0, 0.0, WORKERS_TIME, 7.0, 7.0])
+    nodes = [serving("a"), serving("b"), serving("c")]
+
+    view = engine_view("engine", Tomb().report(), nodes, (lambda: 100.0, lambda: next(readings)))
+
+    assert [manifold.worker for manifold in view.manifolds.values()] == [
+        "fine",
+        "fine",
+        "not asked: the others took too long",
+    ]
+
+
+def test_what_a_view_counts_is_the_time_that_a_worker_takes_whatever_the_clock_shows() -> None:
+    nodes = [serving("a"), serving("b")]
+
+    view = engine_view("engine", Tomb().report(), nodes, (lambda: 100.0, lambda: 5000.0))
+
+    assert [manifold.worker for manifold in view.manifolds.values()] == ["fine", "fine"]
+
+
+def test_the_unready_are_in_the_order_of_installation_but_the_causes_come_first() -> None:
+    states = {
+        "d": State.WAITING,
+        "c": State.DELAYED,
+        "b": State.WAITING,
+        "a": State.STARTING,
+        "e": State.STARTED,
+    }
+    nodes = [serving(name) for name in states]
+    for node in nodes:
+        node.state = states[node.name]
+
+    report = engine_report("engine", Tomb().report(), nodes, 100.0, lambda: 0.0)
+
+    assert [manifold.name for manifold in report.unready()] == ["c", "a", "d", "b"]
+
+
 def test_a_view_is_made_when_it_is_looked_at() -> None:
     node = serving("a")
     view = engine_view("engine", Tomb().report(), [node], (lambda: 100.0, lambda: 0.0))
