@@ -51,7 +51,7 @@ async def connecting(life: Life) -> None:
     await trio.sleep_forever()
 
 
-async def test_a_place_is_a_file_with_a_line_and_a_function() -> None:
+async def test_a_place_is_a_file_with_a_line_and_a_function(mock_clock: MockClock) -> None:
     program = Program()
     program.install("db", body=connecting)
 
