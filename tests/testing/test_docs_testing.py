@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["testing", "manifolds"]
+PAGES = ["testing", "manifolds", "coordination"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
