@@ -125,18 +125,15 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    program = Program("", path, directory)
+    program = Program(f"http://127.0.0.1:{port}/", path, directory)
 
-    def address() -> str | None:
+    def is_there() -> bool:
         assert process.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            worker = program.one("introspection")["worker"]
-        except OSError:
-            return None
-        return str(worker["addresses"][1]) if worker else None
+        return program.reached("introspection", 1)
 
     try:
-        yield attrs.evolve(program, url=f"http://{wait_for(address)}/")
+        wait_for(is_there)
+        yield program
     finally:
         process.kill()
         process.wait()

@@ -60,6 +60,7 @@ def manifold(
     *,
     error: str = "",
     hangs: bool = False,
+    rests: bool = False,
     says: dict[str, Any] | None = None,
     inputs: Collection[str] = (),
     live: Collection[str] = (),
@@ -70,6 +71,7 @@ def manifold(
         directory: where to look for such a file.
         error: fail with this message at each start.
         hangs: never get ready.
+        rests: look for no such file: hundreds that do are work.
         says: what its report is.
         inputs: what it needs.
         live: what it looks at.
@@ -82,6 +84,8 @@ def manifold(
         if hangs:
             await trio.sleep_forever()
         task_status.started(Worker(says or {}))
+        if rests:
+            await trio.sleep_forever()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever, name="accept")
             while not crash.exists():  # noqa: ASYNC110 - it comes from another process

@@ -300,7 +300,12 @@ function flush() {
   const events = queue, count_lost = lost;
   queue = [];
   lost = 0;
-  for (const event of events) move(event);
+  const moved = [...new Map(events.map((event) => [event.manifold, event])).values()].map(move).filter(Boolean);
+  if (moved.length < FEED) {
+    for (const row of moved) row.classList.remove("moved");
+    void document.body.offsetWidth; // the animation begins anew
+    for (const row of moved) row.classList.add("moved");
+  }
   feed(events.slice(-FEED), count_lost);
   count();
   sift();
@@ -312,16 +317,14 @@ function flush() {
 function move(event) {
   const row = rows.get(event.manifold);
   paint(event.manifold, event.after);
-  if (!row) return;
+  if (!row) return null;
   row.dataset.state = event.after;
   row.cells[1].className = `s ${event.after}`;
   row.cells[1].textContent = event.after;
   row.cells[2].textContent = event.after === "started" ? "" : event.cause ?? "";
   row.cells[3].since = performance.now() / 1000;
   write(row.cells[3], duration(0));
-  row.classList.remove("moved");
-  void row.offsetWidth; // the animation begins anew
-  row.classList.add("moved");
+  return row;
 }
 
 function feed(events, count_lost) {
