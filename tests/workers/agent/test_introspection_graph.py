@@ -109,11 +109,14 @@ def test_a_neighbourhood_has_what_is_not_installed_and_live_cycles() -> None:
 
 
 def test_no_edge_leads_out_of_what_is_drawn() -> None:
-    drawn = ET.fromstring(svg(many(1000), around="m8"))
-    paths = drawn.iter("{http://www.w3.org/2000/svg}path")
+    """Those at the rim need others that are farther away."""
+    names = {f"m{i}": (f"m{i // 2}", f"n{i}") if i > 1 else () for i in range(1, 200)}
+    drawn = svg(report(**names, **{f"n{i}": () for i in range(2, 200)}), around="m8")
+    paths = ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}path")
     ends = {p.attrib[end] for p in paths for end in ("data-from", "data-to") if end in p.attrib}
 
-    assert ends == set(nodes(svg(many(1000), around="m8")))
+    assert ends == set(nodes(drawn))
+    assert len(ends) == NEAREST
 
 
 def test_a_wide_layer_is_broken_into_rows() -> None:
