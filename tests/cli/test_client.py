@@ -72,6 +72,17 @@ def test_without_a_program_the_error_tells_where_it_looked_and_the_next_step(run
     assert "[manifolds.introspection]" in "\n".join(offer)
 
 
+def test_one_that_is_too_busy_to_accept_listens_all_the_same(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_client, "TIMEOUT", 0.05)
+    with socket.socket(socket.AF_UNIX) as bound, socket.socket(socket.AF_UNIX) as other:
+        bound.bind(str(runtime / "shop.sock"))
+        bound.listen(0)
+        other.connect(str(runtime / "shop.sock"))
+        assert look([runtime], UID).live == [runtime / "shop.sock"]
+
+
 def test_several_programs_are_listed_by_name_and_socket(runtime: Path) -> None:
     with serving(runtime / "shop.sock"), serving(runtime / "a%2Fb.sock"):
         with pytest.raises(UnknownName) as caught:

@@ -1,18 +1,22 @@
 """The commands that ask a running program: what they print and return."""
 
 import contextlib
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if sys.platform == "win32":
     pytest.skip("there are no Unix sockets", allow_module_level=True)
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 from trioworker._cli import _live
 from trioworker._cli._app import main
@@ -240,6 +244,31 @@ def test_followed_events_are_a_line_each_until_the_program_ends(
     assert others == [{"dropped": 3}, {"dropped": 4}]
 
 
+class Pipe(io.RawIOBase):
+    """What is on the other side of standard output: it sees what is flushed."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer", /) -> int:
+        self.seen.append(bytes(memoryview(data)))
+        return len(self.seen[-1])
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_each_event_is_seen_by_who_reads_before_the_next_one_comes(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe)))
+    with serving(runtime / "shop.sock", {"/events": as_stream(*FOLLOWED)}):
+        assert main(["events", "--follow", *options]) == 0
+    assert len(pipe.seen) == len(FOLLOWED)
+
+
 def test_a_program_that_dies_while_it_is_followed_is_4(runtime: Path, capsys: Output) -> None:
     answers = {"/events": as_stream(*FOLLOWED, is_whole=False)}
     with serving(runtime / "shop.sock", answers):
@@ -315,6 +344,21 @@ def test_wait_in_vain_is_1_and_names_what_it_waited_for(shop: Server, capsys: Ou
     sentences = [one["sentence"] for one in NOT_READY["waiting"]]
     assert err.splitlines() == ["trioworker: not ready", *(f"    {told}" for told in sentences)]
     assert len(shop.asked) > 1
+
+
+def test_wait_for_one_that_ends_meanwhile_is_3(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """What it said before it ended is no answer any more."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(serving(runtime / "shop.sock"))
+
+        def ends(seconds: float) -> None:
+            stack.close()
+
+        monkeypatch.setattr("time.sleep", ends)
+        assert main(["wait", "--timeout", "0.2"]) == 3
+    assert "no program of yours listens" in capsys.readouterr().err
 
 
 def test_wait_gives_up_at_once_when_something_has_failed_for_good(

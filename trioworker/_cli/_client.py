@@ -125,7 +125,7 @@ def _is_live(path: Path) -> bool:
         probe.settimeout(TIMEOUT)
         try:
             probe.connect(str(path))
-        except TimeoutError:  # a program that has stopped to listen for a while is one
+        except (BlockingIOError, TimeoutError):  # its queue is full: there is one that is busy
             return True
         except OSError:
             return False

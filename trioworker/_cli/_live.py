@@ -219,12 +219,8 @@ def wait(
             client = Client(find_socket(socket), timeout=max(LEAST, min(ANSWER, left)))
             answer = client.get("readyz", also=503)
             latest = answer, told(_told.waiting, answer)
-        except NobodyListens:
-            latest = None
-            if left <= 0:
-                raise
-        except NoAnswer:
-            if left <= 0 and latest is None:
+        except (NobodyListens, NoAnswer) as exc:
+            if left <= 0 and (latest is None or isinstance(exc, NobodyListens)):
                 raise
         if latest is not None:
             answer, waiting = latest
