@@ -12,7 +12,16 @@ from typing import Any
 import attrs
 import trio
 
-from trioworker import Engine, EngineConfig, Getter, Manifold, RestartPolicy, self_manifold
+from trioworker import (
+    Engine,
+    EngineConfig,
+    Getter,
+    Installer,
+    Manifold,
+    RestartPolicy,
+    Uninstall,
+    self_manifold,
+)
 from trioworker.workers.agent import introspection
 
 
@@ -67,6 +76,8 @@ def manifold(
 ) -> Manifold:
     """Return one that works until a file holds the message of the error to fail with.
 
+    It can also be told to uninstall itself, and to install another before.
+
     Args:
         directory: where to look for such a file.
         error: fail with this message at each start.
@@ -92,6 +103,10 @@ def manifold(
                 await trio.sleep(0.02)
             message = crash.read_text(encoding="utf-8")
             crash.unlink()
+            if message == "become another":
+                installer = get("engine", Installer)
+                installer.install("another", manifold(directory, inputs=["clock"]))
+                raise Uninstall
             raise OutOfPaper(message)
 
     return Manifold(start, inputs=tuple(inputs), live=tuple(live), start_timeout=None)

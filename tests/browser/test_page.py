@@ -215,6 +215,16 @@ def test_a_manifold_is_held_and_released(page: Page) -> None:
     wait_for(lambda: page.state("web") == "started")
 
 
+def test_everything_is_held_after_being_asked_twice(page: Page) -> None:
+    page.click("#drain")
+    wait_for(lambda: page.text("#drain") == "Hold everything?")
+    assert page.program.one("web")["state"] == "started"
+    page.click("#drain")
+
+    wait_for(lambda: page.state("clock") == "held")
+    assert page.state("introspection") == "started"
+
+
 def test_the_filter_leaves_what_fits(page: Page) -> None:
     def left() -> list[str | None]:
         return [r.get_attribute("data-name") for r in page.all("#rows tr") if r.is_displayed()]
@@ -309,6 +319,23 @@ def test_a_wrong_token_is_told(chrome: "Chrome", shop: Program) -> None:
     wait_for(lambda: page.text("#refused"))
     assert field.is_displayed()
     assert page.all("#rows tr") == []
+
+
+def test_who_comes_and_who_goes_is_seen(chrome: "Chrome", tmp_path: Path) -> None:
+    with running(tmp_path, {"clock": {}, "one": {"inputs": ["engine"]}}) as program:
+        page = Page(chrome, program)
+        page.unlock()
+        wait_for(lambda: page.node("one"))
+        program.crash("one", "become another")
+
+        wait_for(lambda: page.state("another") == "started")
+        wait_for(lambda: page.node("another") == "node started")
+        wait_for(lambda: not page.state("one"))
+        wait_for(lambda: not page.node("one"))
+        names = [row.get_attribute("data-name") for row in page.all("#rows tr")]
+        assert names == list(program.report()["manifolds"])
+        assert page.console() == []
+        chrome.get("about:blank")
 
 
 def test_a_state_is_seen_before_the_page_comes_anew(page: Page) -> None:
