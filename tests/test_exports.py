@@ -137,6 +137,16 @@ WORKERS: dict[str, list[str]] = {
         "manifold",
         "occupy",
     ],
+    "trioworker.workers.coordination.gate": [
+        "Gate",
+        "GateReport",
+        "Latch",
+        "Lock",
+        "OPEN",
+        "Unlocker",
+        "Waiter",
+        "manifold",
+    ],
 }
 ALL = {**PUBLIC, **WORKERS}
 

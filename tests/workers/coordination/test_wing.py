@@ -25,8 +25,9 @@ from trioworker import Dying, Engine, Manifold, Worker, open_worker
 from trioworker.agent import load
 from trioworker.testing import open_engine
 from trioworker.workers import coordination
-from trioworker.workers.coordination import fortress
+from trioworker.workers.coordination import fortress, gate
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
+from trioworker.workers.coordination.gate import Gate, Lock, Unlocker, Waiter
 
 from .taking import Taker, calling, nursery_to_leave
 
@@ -39,6 +40,7 @@ NOT_WORKERS: dict[str, str] = {}
 
 MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "fortress": lambda path: fortress.manifold(),
+    "gate": lambda path: gate.manifold(),
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
@@ -53,6 +55,8 @@ class Row:
     """Calls the method, through the face that others get."""
     prepare: Callable[[Any, trio.Nursery], Awaitable[object]] | None = None
     """What makes the call wait, if the worker is not born so."""
+    never_waits: str = ""
+    """The reason why there is no call that waits."""
     why_not_dying: str = ""
     """The reason why a call that waits when the worker is killed does not raise `Dying`."""
 
@@ -74,6 +78,13 @@ async def occupied(guard: Any, tasks: trio.Nursery) -> None:
     await wait_all_tasks_blocked()
 
 
+unlocking = Row(
+    worker=lambda path: Gate(),
+    call=lambda gate: gate.unlock(),
+    never_waits="unlocking waits for nobody",
+)
+passing = Row(worker=lambda path: Gate(), call=lambda gate: gate.wait_unlocked())
+
 CALLS: dict[tuple[type, str], Row] = {
     (Guard, "lockdown"): Row(
         worker=lambda path: Fortress(),
@@ -85,6 +96,10 @@ CALLS: dict[tuple[type, str], Row] = {
         worker=lambda path: Fortress(),
         call=visit,
     ),
+    (Unlocker, "unlock"): unlocking,
+    (Waiter, "wait_unlocked"): passing,
+    (Lock, "unlock"): unlocking,
+    (Lock, "wait_unlocked"): passing,
 }
 
 Story = Callable[[Taker, Taker], Awaitable[None]]
@@ -98,8 +113,15 @@ async def of_fortresses(one: Taker, other: Taker) -> None:
     assert scope.cancelled_caught
 
 
+async def of_gates(one: Taker, other: Taker) -> None:
+    await one[Lock].unlock()
+    assert one[Lock].is_unlocked
+    assert not other[Lock].is_unlocked
+
+
 STORIES: dict[str, tuple[str, tuple[Any, ...], Story]] = {
     "fortress": ("", (Guard, Guest), of_fortresses),
+    "gate": ("", (Lock,), of_gates),
 }
 """For each worker, its config in the agent file, the faces taken, and what is done with them."""
 
@@ -184,7 +206,10 @@ async def test_a_call_on_a_dying_worker_raises_dying(row: Row, tmp_path: Path) -
             await row.call(worker)
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+WAITING = {name: row for name, row in ROWS.items() if not row.never_waits}
+
+
+@pytest.mark.parametrize("row", WAITING.values(), ids=WAITING)
 @pytest.mark.parametrize("how", ["killed", "failed", "cancelled"])
 async def test_a_call_that_waits_when_the_worker_dies_raises_dying(
     row: Row, how: str, tmp_path: Path, autojump_clock: MockClock
