@@ -80,6 +80,7 @@ PACKAGES = [
         "trioworker",
         "trioworker.dependency",
         "trioworker.testing",
+        "trioworker.patterns",
         "trioworker.agent",
         "trioworker.workers.agent.introspection",
     ]

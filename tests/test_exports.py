@@ -100,6 +100,15 @@ PUBLIC: dict[str, list[str]] = {
         "current_manifold",
         "self_manifold",
     ],
+    "trioworker.patterns": [
+        "Flag",
+        "FlagChanged",
+        "FlagReport",
+        "SampledFlag",
+        "WatchedValue",
+        "as_flag",
+        "bounce_on",
+    ],
     "trioworker.testing": [
         "DeadWorker",
         "ErrorWorker",

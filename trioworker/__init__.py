@@ -16,15 +16,16 @@
 ====================================== =========================================================
 
 Beside it: `trioworker.dependency` (reports, explanations, events), `trioworker.testing`,
-`trioworker.agent` (a program described by a file) and `trioworker.backends`.
+`trioworker.agent` (a program described by a file), `trioworker.workers`, `trioworker.patterns` and
+`trioworker.backends`.
 
 For readers of the source: the package is a house of floors, and a module imports from its own or
 from below. Each file begins with how it works.
 
 - 7: `_cli`, the command line;
 - 6: `agent` and `_demo`, the program around an engine;
-- 5: `testing`, doubles and checks;
-- 4: `backends`, what workers talk to;
+- 5: `workers`, ready-made ones, and `testing`, doubles and checks;
+- 4: `patterns`, shapes that workers have, and `backends`, what they talk to;
 - 3: `dependency`, the graph and its engine;
 - 2: `_catacomb`, `_runner`, `_simple`, `_periodic`, `_watch`, tools made of lifetimes;
 - 1: `_tomb`, `_worker`, `_restart`, `_report`, `_groups`, what a lifetime is;
