@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trioworker import Engine, EngineConfig, Getter, Manifold, RestartPolicy, self_manifold
 from trioworker.dependency import Inspector
-from trioworker.workers.agent.introspection import Config, Masking, manifold
+from trioworker.workers.agent.introspection import Config, Masking, Recorder, manifold
 from trioworker.workers.agent.introspection._socket import bound_socket
 
 from .asking import PATIENCE, TOKEN, Asker, engine_with, hang, running, serve
@@ -362,6 +362,30 @@ def connections(engine: Engine) -> int:
     worker: Any = engine.report().manifolds["introspection"].worker
     count: int = worker["connections"]
     return count
+
+
+async def test_what_is_recorded_is_read_all_the_time(tmp_path: Path) -> None:
+    """Else what nobody asks for would be counted as lost by a slow reader."""
+    engine = Engine()
+    recorder = Recorder(engine, most=20)
+    itself = self_manifold(engine)
+    faces: dict[Any, Any] = {**itself.outputs, Recorder: always(recorder)}
+    engine.install_all(
+        {
+            "engine": Manifold(itself.start, outputs=faces),
+            "it": manifold(Config(socket=tmp_path / "private" / "it.sock")),
+            "db": Manifold(serve),
+        }
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await until(engine, "it", "started")
+        for _ in range(10):
+            engine.restart("db")
+            await wait_all_tasks_blocked()
+        assert recorder._stream.dropped == 0
+        assert recorder.forgotten > 0
+        engine.kill()
 
 
 # -- what is hidden ----
