@@ -9,9 +9,10 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -134,14 +135,15 @@ def as_bytes(body: bytes, status: int = 200, *, announced: int | None = None) ->
     return answer
 
 
-def as_stream(*parts: str, is_whole: bool = True) -> Answer:
+def as_stream(*parts: str | Iterable[str], is_whole: bool = True) -> Answer:
     """Answer with a stream of events in chunks; without its last chunk it has broken off."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        for data in (part.encode() for part in parts):
+        texts = chain.from_iterable([one] if isinstance(one, str) else one for one in parts)
+        for data in (text.encode() for text in texts):
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         if is_whole:
             handler.wfile.write(b"0\r\n\r\n")

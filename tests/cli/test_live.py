@@ -264,8 +264,17 @@ def test_each_event_is_seen_by_who_reads_before_the_next_one_comes(
 ) -> None:
     pipe = Pipe()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe)))
-    with serving(runtime / "shop.sock", {"/events": as_stream(*FOLLOWED)}):
-        assert main(["events", "--follow", *options]) == 0
+
+    def one_by_one() -> Iterator[str]:
+        for number, event in enumerate(FOLLOWED):
+            end = time.monotonic() + 10
+            while len(pipe.seen) < number:
+                assert time.monotonic() < end
+                time.sleep(0.005)
+            yield event
+
+    with serving(runtime / "shop.sock", {"/events": as_stream(one_by_one())}):
+        assert main(["events", "--follow", *options]) == 0, "else the stream broke off"
     assert len(pipe.seen) == len(FOLLOWED)
 
 

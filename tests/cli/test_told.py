@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trioworker._cli._client import ClientError
-from trioworker._cli._told import Picture, picture, told, waiting
+from trioworker._cli._told import Picture, ends, picture, told, waiting
 
 from .live_server import end, manifold, report
 
@@ -85,6 +85,16 @@ def test_the_last_error_is_that_of_a_failure_and_no_verdict_or_stop() -> None:
     [row, never] = pictured(manifold("a", history=history), manifold("b")).rows
     assert (row.last_error, row.error_age) == ("ValueError: new", 40)
     assert (never.last_error, never.error_age) == ("", None)
+
+
+def test_ends_are_told_in_the_order_in_which_they_came_whosever_they_are() -> None:
+    a = manifold("a", history=[end("stopped", None, 30), end("stopped", None, 10)])
+    b = manifold("b", history=[end("error", "ValueError: no", 20)])
+    assert [(one.manifold, one.ago) for one in ends(report(a, b))] == [
+        ("a", 30),
+        ("b", 20),
+        ("a", 10),
+    ]
 
 
 @pytest.mark.parametrize(
