@@ -156,6 +156,7 @@ WORKERS: dict[str, list[str]] = {
         "Waiter",
         "manifold",
     ],
+    "trioworker.workers.coordination.gateflag": ["GateFlag", "Unlocked", "manifold"],
 }
 ALL = {**PUBLIC, **WORKERS}
 

@@ -22,10 +22,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioworker import Dying, Engine, Manifold, Worker, open_worker
-from trioworker.agent import load
-from trioworker.testing import open_engine
+from trioworker.agent import Agent, load
+from trioworker.patterns import Flag
 from trioworker.workers import coordination
-from trioworker.workers.coordination import fortress, gate
+from trioworker.workers.coordination import fortress, gate, gateflag
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
 from trioworker.workers.coordination.gate import Gate, Lock, Unlocker, Waiter
 
@@ -41,6 +41,7 @@ NOT_WORKERS: dict[str, str] = {}
 MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "fortress": lambda path: fortress.manifold(),
     "gate": lambda path: gate.manifold(),
+    "gateflag": lambda path: gateflag.manifold(),
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
@@ -102,28 +103,47 @@ CALLS: dict[tuple[type, str], Row] = {
     (Lock, "wait_unlocked"): passing,
 }
 
-Story = Callable[[Taker, Taker], Awaitable[None]]
+Story = Callable[[Engine, Engine], Awaitable[None]]
 
 
-async def of_fortresses(one: Taker, other: Taker) -> None:
-    one[Guard].unlock()
-    await visit(one[Guest])
+async def took(engine: Engine, role: str, *faces: Any) -> Taker:
+    """Take from `role` what it offers as `faces`, now and again after each restart."""
+    taker = Taker(role, *faces)
+    engine.install(f"taker-of-{role}", taker.manifold())
+    await engine.wait_state(f"taker-of-{role}", "started")
+    return taker
+
+
+async def of_fortresses(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Guard, Guest), await took(other, "it", Guest)
+    mine[Guard].unlock()
+    await visit(mine[Guest])
     with trio.move_on_after(1) as scope:
-        await visit(other[Guest])
+        await visit(theirs[Guest])
     assert scope.cancelled_caught
 
 
-async def of_gates(one: Taker, other: Taker) -> None:
-    await one[Lock].unlock()
-    assert one[Lock].is_unlocked
-    assert not other[Lock].is_unlocked
+async def of_gates(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Lock), await took(other, "it", Lock)
+    await mine[Lock].unlock()
+    assert mine[Lock].is_unlocked
+    assert not theirs[Lock].is_unlocked
 
 
-STORIES: dict[str, tuple[str, tuple[Any, ...], Story]] = {
-    "fortress": ("", (Guard, Guest), of_fortresses),
-    "gate": ("", (Lock,), of_gates),
+async def of_gate_flags(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Flag), await took(other, "it", Flag)
+    await (await took(one, "gate", Lock))[Lock].unlock()
+    await trio.sleep(1)
+    assert (mine[Flag].check(), mine.starts) == (True, 2)
+    assert (theirs[Flag].check(), theirs.starts) == (False, 1)
+
+
+STORIES: dict[str, tuple[str, Story]] = {
+    "fortress": ("", of_fortresses),
+    "gate": ("", of_gates),
+    "gateflag": (f'[manifolds.gate]\nuse = "{WING}.gate:manifold"', of_gate_flags),
 }
-"""For each worker, its config in the agent file, the faces taken, and what is done with them."""
+"""For each worker, what else there is in the agent file, and what is done with the two engines."""
 
 
 # -- the tables are complete -----------------------------------------------------------------------
@@ -237,22 +257,23 @@ async def test_a_call_that_waits_when_the_worker_dies_raises_dying(
 # -- no singletons ---------------------------------------------------------------------------------
 
 
+def agent_with(name: str, path: Path) -> Agent:
+    """Load a file with the worker `name` as the manifold ``it``."""
+    file = path / "agent.toml"
+    rest, _ = STORIES[name]
+    file.write_text(f'[manifolds.it]\nuse = "{WING}.{name}:manifold"\n{rest}')
+    return load(file)
+
+
 @pytest.mark.parametrize("name", STORIES)
 @pytest.mark.parametrize("loaded", ["once", "twice"])
 async def test_two_engines_of_one_agent_file_do_not_touch_each_other(
     name: str, loaded: str, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    config, faces, story = STORIES[name]
-    file = tmp_path / "agent.toml"
-    file.write_text(f'[manifolds.it]\nuse = "{WING}.{name}:manifold"\n{config}')
-    agent = load(file)
-    engines = [agent.engine(), (agent if loaded == "once" else load(file)).engine()]
-    takers = [Taker("it", *faces), Taker("it", *faces)]
-    async with open_worker(engines[0]), open_worker(engines[1]):
-        for engine, taker in zip(engines, takers, strict=True):
-            engine.install("taker", taker.manifold())
-            await engine.wait_state("taker", "started")
-        await story(*takers)
+    agent = agent_with(name, tmp_path)
+    other_agent = agent if loaded == "once" else agent_with(name, tmp_path)
+    async with open_worker(agent.engine()) as one, open_worker(other_agent.engine()) as other:
+        await STORIES[name][1](one, other)
 
 
 # -- each tells how it is --------------------------------------------------------------------------
@@ -260,9 +281,9 @@ async def test_two_engines_of_one_agent_file_do_not_touch_each_other(
 
 @pytest.mark.parametrize("name", MANIFOLDS)
 async def test_a_report_is_plain_data_and_has_the_tombs(name: str, tmp_path: Path) -> None:
-    async with open_engine({name: MANIFOLDS[name](tmp_path)}) as engine:
-        assert isinstance(engine, Engine)
-        report: Any = engine.report().manifolds[name].worker
+    async with open_worker(agent_with(name, tmp_path).engine()) as engine:
+        await engine.wait_state("it", "started")
+        report: Any = engine.report().manifolds["it"].worker
 
         assert report.tomb.state == "alive"
         assert report._fields[0] == "tomb"
