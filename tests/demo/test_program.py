@@ -190,6 +190,10 @@ def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
     [
         ("sys.platform = 'darwin'", "the demo needs inotify, which Linux has and darwin has not"),
         (
+            "sys.modules['h11'] = None",
+            'trioworker.backends.http needs h11: pip install "trioworker[introspection]"',
+        ),
+        (
             "sys.modules['apsw'] = None",
             'trioworker.backends.sqlite needs apsw: pip install "trioworker[sqlite]"',
         ),

@@ -39,7 +39,7 @@ SILENCE = 60.0
 """Seconds without anything after which a stream of events is given up; it has a sign of life
 every 15."""
 
-OFFER = """A program listens if its agent file has
+OFFER = """A program listens if trioworker[introspection] is installed and its agent file has
     [manifolds.introspection]
     use = "trioworker.workers.agent.introspection:manifold\""""
 
