@@ -157,6 +157,22 @@ WORKERS: dict[str, list[str]] = {
         "manifold",
     ],
     "trioworker.workers.coordination.gateflag": ["GateFlag", "Unlocked", "manifold"],
+    "trioworker.workers.coordination.lifeflag": [
+        "Config",
+        "EntityNotFound",
+        "Life",
+        "LifeFlag",
+        "Lives",
+        "manifold",
+    ],
+    "trioworker.workers.coordination.migrationflag": [
+        "Config",
+        "Migrations",
+        "Phase",
+        "TERMINAL",
+        "is_terminal",
+        "manifold",
+    ],
 }
 ALL = {**PUBLIC, **WORKERS}
 

@@ -21,17 +21,20 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.patterns.values import Script
 from trioworker import Dying, Engine, Manifold, Worker, open_worker
 from trioworker.agent import Agent, load
 from trioworker.patterns import Flag
 from trioworker.workers import coordination
-from trioworker.workers.coordination import fortress, gate, gateflag
+from trioworker.workers.coordination import fortress, gate, gateflag, lifeflag, migrationflag
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
 from trioworker.workers.coordination.gate import Gate, Lock, Unlocker, Waiter
 
+from .facades import FakeMigrations
 from .taking import Taker, calling, nursery_to_leave
 
 WING = "trioworker.workers.coordination"
+FACADES = "tests.workers.coordination.facades"
 
 # -- the tables ------------------------------------------------------------------------------------
 
@@ -42,6 +45,12 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "fortress": lambda path: fortress.manifold(),
     "gate": lambda path: gate.manifold(),
     "gateflag": lambda path: gateflag.manifold(),
+    "lifeflag": lambda path: lifeflag.manifold(
+        lifeflag.Config(entity="machine-3", true_when={lifeflag.Life.ALIVE})
+    ),
+    "migrationflag": lambda path: migrationflag.manifold(
+        migrationflag.Config(model=FakeMigrations.MODEL)
+    ),
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
@@ -138,10 +147,34 @@ async def of_gate_flags(one: Engine, other: Engine) -> None:
     assert (theirs[Flag].check(), theirs.starts) == (False, 1)
 
 
+async def of_sampled_flags(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Flag), await took(other, "it", Flag)
+    (await took(one, "facade", Script))[Script].tell()
+    await trio.sleep(1)
+    assert (mine[Flag].check(), mine.starts) == (False, 2)
+    assert (theirs[Flag].check(), theirs.starts) == (True, 1)
+
+
 STORIES: dict[str, tuple[str, Story]] = {
     "fortress": ("", of_fortresses),
     "gate": ("", of_gates),
     "gateflag": (f'[manifolds.gate]\nuse = "{WING}.gate:manifold"', of_gate_flags),
+    "lifeflag": (
+        (
+            'config = { entity = "machine-3", true_when = ["alive", "dying"] }\n'
+            'inputs = { lives = "facade" }\n'
+            f'[manifolds.facade]\nuse = "{FACADES}:lives"'
+        ),
+        of_sampled_flags,
+    ),
+    "migrationflag": (
+        (
+            f'config = {{ model = "{FakeMigrations.MODEL}" }}\n'
+            'inputs = { migrations = "facade" }\n'
+            f'[manifolds.facade]\nuse = "{FACADES}:migrations"'
+        ),
+        of_sampled_flags,
+    ),
 }
 """For each worker, what else there is in the agent file, and what is done with the two engines."""
 

@@ -1,0 +1,83 @@
+"""Who knows lives and migrations, played by a script; also as manifolds for an agent file."""
+
+from typing import final
+
+import trio
+
+from tests.patterns.values import Script
+from trioworker import Getter, Manifold, Watcher
+from trioworker.workers.coordination.lifeflag import Life, Lives
+from trioworker.workers.coordination.migrationflag import Migrations, Phase
+
+
+@final
+class FakeLives:
+    """The lives that `script` has; it is only asked about `entity`."""
+
+    def __init__(self, script: Script[Life], entity: str = "machine-3") -> None:
+        self.script = script
+        self.entity = entity
+
+    async def life(self, entity: str) -> Life:
+        assert entity == self.entity
+        return await self.script.read()
+
+    async def watch_life(self, entity: str) -> Watcher[object]:
+        assert entity == self.entity
+        return await self.script.watch()
+
+
+@final
+class FakeMigrations:
+    """The phases that `script` has; it is only asked about `model`."""
+
+    MODEL = "deadbeef-1bad-500d-9000-4b1d0d06f00d"
+
+    def __init__(self, script: Script[Phase]) -> None:
+        self.script = script
+
+    async def phase(self, model: str) -> Phase:
+        assert model == self.MODEL
+        return await self.script.read()
+
+    async def watch_phase(self, model: str) -> Watcher[object]:
+        assert model == self.MODEL
+        return await self.script.watch()
+
+
+def offering(face: type, value: object) -> Manifold:
+    """Return a manifold that offers `value` as `face`."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(value)
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={face: _itself})
+
+
+def lives() -> Manifold:
+    """For an agent file: alive at first, and dead when its script tells of a change."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(FakeLives(Script(Life.ALIVE, Life.ALIVE, Life.DEAD)))
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={Lives: _itself, Script: _script})
+
+
+def migrations() -> Manifold:
+    """For an agent file: none at first, and quiescing when its script tells of a change."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(FakeMigrations(Script(Phase.NONE, Phase.NONE, Phase.QUIESCE)))
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={Migrations: _itself, Script: _script})
+
+
+def _itself(facade: object) -> object:
+    return facade
+
+
+def _script(facade: FakeLives | FakeMigrations) -> object:
+    return facade.script
