@@ -37,7 +37,7 @@ except ImportError as _missing:
 
 __all__ = ["Limits", "Request", "Response", "Send", "Server"]
 
-logger = logging.getLogger("trioworker.http")
+_logger = logging.getLogger("trioworker.http")
 
 UNKNOWN_UID = -1
 """The user at the other end of a Unix socket, where the system does not tell."""
@@ -177,7 +177,7 @@ class Server:
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass  # the client has gone, or takes nothing
         except Exception:
-            logger.exception("a connection failed")  # ours; the others go on
+            _logger.exception("a connection failed")  # ours; the others go on
         finally:
             self._connections.discard(connection)
             await trio.aclose_forcefully(stream)
@@ -193,6 +193,7 @@ class _Connection:
         self._stream = stream
         self._peer_uid = _peer_uid(stream)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.head)
+        self._is_head = False  # the request that was begun: who asks for the head gets no body
         self._interruptible: trio.CancelScope | None = None
         self._end: Callable[[], object] | None = None  # of the stream that is being sent
 
@@ -221,10 +222,10 @@ class _Connection:
             try:
                 response = await self._server.handler(request)
             except Exception:
-                logger.exception("answering %s /%s failed", request.method, request.parts[0][:100])
+                _logger.exception("answering %s /%s failed", request.method, request.parts[0][:100])
                 response = self._server.refuse(500, "answering failed; the log tells more")
             self._server.requests += 1
-            await self._write(response, is_head=request.method == "HEAD")
+            await self._write(response)
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
@@ -252,6 +253,7 @@ class _Connection:
     async def _read_all(self) -> Request | None:
         head: h11.Request | None = None
         body = bytearray()
+        pass
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
@@ -260,6 +262,7 @@ class _Connection:
                 self._http.receive_data(bytes(await self._stream.receive_some(_READ)))
             elif isinstance(event, h11.Request):
                 head = event
+                self._is_head = head.method == b"HEAD"
                 self._check(head)
             elif isinstance(event, h11.Data):
                 body += event.data
@@ -294,10 +297,8 @@ class _Connection:
             while left > 0 and (data := await self._stream.receive_some(_READ)):
                 left -= len(data)
 
-    async def _write(
-        self, response: Response, *, is_head: bool = False, is_last: bool = False
-    ) -> None:
-        body = response.body
+    async def _write(self, response: Response, *, is_last: bool = False) -> None:
+        body, is_head = response.body, self._is_head
         is_last = is_last or self._server.is_closing or callable(body)
         headers = [
             ("Date", formatdate(usegmt=True)),
