@@ -157,6 +157,7 @@ WORKERS: dict[str, list[str]] = {
         "manifold",
     ],
     "trioworker.workers.coordination.gateflag": ["GateFlag", "Unlocked", "manifold"],
+    "trioworker.workers.coordination.housing": ["housed"],
     "trioworker.workers.coordination.lifeflag": [
         "Config",
         "EntityNotFound",
