@@ -177,6 +177,40 @@ async def test_who_asks_for_the_head_gets_no_body(autojump_clock: MockClock) -> 
     assert answer.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "request_, status",
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n", 413),
+        (b"HEAD * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"HEAD / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab", 408),
+    ],
+)
+async def test_who_asks_for_the_head_is_refused_without_a_body_and_no_error_is_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
+) -> None:
+    async with serving() as it:
+        answer = await it.answer(request_)
+
+    assert statuses(answer) == [status]
+    assert answer.endswith(b"\r\n\r\n")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "following", [b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00 no HTTP\r\n\r\n"]
+)
+async def test_a_refusal_after_a_head_has_its_body(
+    autojump_clock: MockClock, following: bytes
+) -> None:
+    async with serving() as it:
+        client = it.listener.connect()
+        await client.send_all(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert statuses(await some_of(client, b"\r\n\r\n")) == [200]
+        await client.send_all(following)
+        assert (await all_of(client)).partition(b"\r\n\r\n")[2]
+
+
 async def test_who_waits_to_be_told_to_go_on_is_told(autojump_clock: MockClock) -> None:
     async with serving() as it:
         client = it.listener.connect()

@@ -253,7 +253,7 @@ class _Connection:
     async def _read_all(self) -> Request | None:
         head: h11.Request | None = None
         body = bytearray()
-        pass
+        self._is_head = False
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
