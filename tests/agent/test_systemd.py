@@ -131,6 +131,67 @@ async def test_secrets_are_masked_in_the_status_and_it_is_one_line(
     assert not [line for text in told for line in text.splitlines() if line == "READY=1"]
 
 
+async def test_the_text_of_an_error_ends_no_program_and_moves_no_cursor(
+    systemd: Listening, autojump_clock: MockClock
+) -> None:
+    async def fail(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        raise OSError("no such file: \udcff \x1b[2J \u202e")
+
+    engine = Engine()
+    engine.install("db", Manifold(fail))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_engine, engine)
+        await trio.sleep(10)
+        assert engine.state == "alive"
+        engine.kill()
+
+    told = systemd.told()
+    assert any("no such file: \\udcff \\x1b[2J \\u202e" in text for text in told)
+
+
+def test_what_no_encoding_has_is_sent_as_an_escape(systemd: Listening) -> None:
+    assert Systemd.here().notify("STATUS=\udcff")
+
+    assert systemd.told() == ["STATUS=\\udcff"]
+
+
+async def test_nothing_that_happens_counts_as_lost_because_systemd_is_told(
+    systemd: Listening, autojump_clock: MockClock
+) -> None:
+    metrics = MagicMock()
+    engine = Engine(EngineConfig(metrics=metrics))
+    engine.install_all({name: Manifold(serve) for name in "abc"})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_engine, engine)
+        await trio.sleep(10)
+        engine.restart("a")
+        await trio.sleep(10)
+        engine.kill()
+
+    assert metrics.state.called
+    assert not metrics.drop.called
+
+
+async def test_ready_is_told_again_to_a_supervisor_that_was_too_busy(
+    systemd: Listening, autojump_clock: MockClock
+) -> None:
+    here = Systemd.here()
+    count = 0
+    while here.notify("X=1"):
+        count += 1
+    engine = Engine()
+    engine.install("db", Manifold(serve))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_engine, engine)
+        await trio.sleep(10)
+        assert systemd.told() == ["X=1"] * count
+        await trio.sleep(10)
+        told = systemd.told()
+        assert len(told) == 1
+        assert told[0].startswith("READY=1\n")
+        engine.kill()
+
+
 async def test_the_engines_error_is_raised_as_it_is_with_a_supervisor_and_a_watchdog(
     systemd: Listening, autojump_clock: MockClock
 ) -> None:

@@ -2,7 +2,8 @@
 
 A datagram to the socket that ``NOTIFY_SOCKET`` names, as sd_notify(3) says. Sending never blocks;
 what cannot be sent is lost, which is logged once: a supervisor that does not listen is no reason to
-fail.
+fail. Only *ready* is told again, to one that was too busy: it would wait for that in vain, and then
+kill us.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import trio
 
 if TYPE_CHECKING:
     from trioworker import Engine
+    from trioworker.dependency import EngineReport
 
 logger = logging.getLogger("trioworker.agent")
 
 PAUSE_SECONDS = 0.5
 """The status is told at most this often."""
+
+_PLENTY = 1_000_000
+"""More transitions than there are in a pause: what is not read then was not lost."""
 
 
 @final
@@ -50,18 +55,26 @@ class Systemd:
         """Whether there is somebody to tell."""
         return bool(self._address)
 
-    def notify(self, *lines: str) -> None:
-        """Send `lines`, as ``READY=1``. Never blocks, never fails; from any thread."""
+    def notify(self, *lines: str) -> bool:
+        """Send `lines`, as ``READY=1``. Never blocks, never fails; from any thread.
+
+        Returns:
+            False if systemd is too busy to take them now.
+        """
         if not self._address:
-            return
+            return True
+        # An error's text may have half of a surrogate pair, which no encoding has.
+        data = "\n".join(lines).encode("utf-8", "backslashreplace")
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
-                sock.sendto("\n".join(lines).encode(), self._address)
+                sock.sendto(data, self._address)
         except OSError as exc:
             if not self._has_failed:
                 self._has_failed = True
                 logger.warning("systemd cannot be told %s: %s", lines[0], exc)
+            return not isinstance(exc, BlockingIOError)
+        return True
 
     def feed(self) -> None:
         """Say that we are alive."""
@@ -76,27 +89,34 @@ async def keep_told(engine: Engine, systemd: Systemd, mask: Callable[[str], str]
     """
     told, is_ready = "", False
     try:
-        with engine.events(capacity=1) as events:
+        with engine.events(_PLENTY) as events:
             while engine.state == "alive":
-                status = f"STATUS={mask(_status(engine))}"
-                if not is_ready and not engine.report().unready():
-                    is_ready = True
-                    systemd.notify("READY=1", status)
+                report = engine.report()
+                status = f"STATUS={_printable(mask(_status(engine, report)))}"
+                was_taken = True
+                if not is_ready and not report.unready():
+                    is_ready = was_taken = systemd.notify("READY=1", status)
                 elif status != told:
                     systemd.notify(status)
                 told = status
-                async for _ in events:
-                    break
+                if was_taken:
+                    async for _ in events:
+                        break
                 await trio.sleep(PAUSE_SECONDS)
+                events.take()
     finally:
         systemd.notify("STOPPING=1", "STATUS=stopping")
 
 
-def _status(engine: Engine) -> str:
-    report = engine.report()
+def _status(engine: Engine, report: EngineReport) -> str:
     unready = report.unready()
     if not unready:
         return f"all that is wanted of {len(report.manifolds)} manifolds is started"
     why = " ".join(str(engine.explain(unready[0].name)).split())
     more = f" (and {len(unready) - 1} more)" if unready[1:] else ""
     return f"waiting: {why}{more}"
+
+
+def _printable(text: str) -> str:
+    """Return `text` with what could move the cursor of who asks systemd as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
