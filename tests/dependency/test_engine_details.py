@@ -1,7 +1,8 @@
 """The engine, what a user sees from near by: words, reasons, names of tasks, interrupts."""
 
 import gc
-import inspect
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Generator
 from typing import Any
@@ -14,7 +15,8 @@ from trioworker import LifetimeError
 from trioworker.dependency import Engine, EngineConfig, Getter, Manifold, State
 
 from ..interrupts import protection_noted, unprotected
-from .harness import Life, Program, serve
+from .harness import Life, Program, linger, serve
+from .test_e10_cancellation import interrupting
 
 
 class Hook:
@@ -81,7 +83,22 @@ async def test_what_is_no_state_is_refused_with_all_that_are() -> None:
 
 
 def test_a_stream_of_events_keeps_a_thousand_unless_told_otherwise() -> None:
-    assert inspect.signature(Engine.events).parameters["capacity"].default == 1000
+    engine = Engine()
+    engine.install("db", Manifold(idle))
+    with engine.events() as events:
+        for _ in range(501):
+            engine.hold("db")
+            engine.release("db")
+        assert len(events.take()) == 1000
+        assert events.dropped == 2
+
+
+def test_an_engine_tells_its_name_in_a_view_and_its_hook() -> None:
+    hook = Hook()
+    engine = Engine(EngineConfig(name="ingest", metrics=hook))
+
+    assert engine.metrics is hook
+    assert engine.view().name == "ingest"
 
 
 # -- reasons ---------------------------------------------------------------------------------------
@@ -181,6 +198,36 @@ async def test_e18_the_hook_is_told_of_ends_also_when_all_are_cancelled_at_once(
 
     assert hook.ends == [("db", "stopped")]
     assert hook.states[-1] == "db: stopping -> stopped"
+
+
+CRASH = """
+import trio
+from trioworker import Engine, Manifold
+
+async def start(get, *, task_status):
+    task_status.started()
+    await trio.sleep_forever()
+
+async def main():
+    engine = Engine()
+    engine.install("db", Manifold(start))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await engine.wait_settled()
+        nursery.cancel_scope.cancel()
+        await trio.lowlevel.wait_task_rescheduled(lambda _: None)
+
+trio.run(main)
+"""
+
+
+def test_a_crash_of_trio_itself_ends_the_program() -> None:
+    """Nothing will be quiet any more, so nobody may wait for it."""
+    program = [sys.executable, "-c", CRASH]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert "TrioInternalError" in ended.stderr
 
 
 # -- what is let alone -----------------------------------------------------------------------------
@@ -313,6 +360,28 @@ async def test_what_changes_an_engine_is_protected_against_keyboard_interrupt(
     verbs = ("install", "install_all", "uninstall", "restart", "hold", "release", "drain", "kill")
     assert unprotected(noted, *(f"Engine.{name}" for name in (*verbs, "_live", "_help"))) == []
     assert unprotected(noted, "Machine.open", "Machine.end", "Machine.shut_down") == []
+
+
+async def test_what_ends_an_engine_from_outside_is_protected_against_keyboard_interrupt() -> None:
+    program = Program()
+    program.install("db", body=linger)
+    tasks: list[trio.lowlevel.Task] = []
+
+    async def run() -> None:
+        tasks.append(trio.lowlevel.current_task())
+        with pytest.raises(KeyboardInterrupt):
+            await program.engine.run()
+
+    with protection_noted() as noted:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await program.engine.wait_settled()
+            interrupting(tasks[0], KeyboardInterrupt())
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            program.doubles["db"].let_go.set()
+
+    assert unprotected(noted, "Engine._interrupted", "Engine._feel") == []
 
 
 async def test_what_a_user_wrote_can_be_interrupted() -> None:

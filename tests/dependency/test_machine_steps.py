@@ -442,19 +442,23 @@ async def test_e11_a_failure_ends_the_soft_phase_for_the_helpers_too(
         assert engine.report().manifolds["db"].stuck is not None
 
 
-async def test_e11_an_error_in_cleaning_up_does_not_put_off_being_stuck(
+async def test_e11_an_error_of_one_helper_does_not_put_off_that_another_is_stuck(
     autojump_clock: MockClock,
 ) -> None:
     program = Program()
 
-    async def helped(life: Life) -> None:
-        life.get.start_soon(deaf, life)
+    async def fail_late() -> None:
         try:
-            await serve(life)
+            await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
                 await trio.sleep(3)
             raise OSError
+
+    async def helped(life: Life) -> None:
+        life.get.start_soon(deaf, life)
+        life.get.start_soon(fail_late)
+        await serve(life)
 
     program.install("db", body=helped, stop_timeout=5)
     async with program.running() as engine:
