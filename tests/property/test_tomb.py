@@ -427,8 +427,8 @@ class TombMachine(Machine):
         if life.model.state == "dead" and life.model.reason is not None:
             assert life.tomb.reason is not None
             notes = getattr(life.tomb.reason, "__notes__", [])
-            lines = len({str(other) for other in others})
-            check(len(notes) == min(lines, 3), notes, others)
+            lines = {tuple(map(repr, tree_leaves(other))) for other in others}
+            check(len(notes) == min(len(lines), 3), notes, others)
 
     def check_end(self, life: Life, error: BaseException | None) -> None:
         """Look at what left the block (T6)."""
