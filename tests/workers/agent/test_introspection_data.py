@@ -16,6 +16,7 @@ from trioworker.workers.agent.introspection._data import (
     DEEPEST,
     MOST_TEXT,
     MOST_THINGS,
+    OURS_NAMED,
     dumped,
     explanation_data,
     manifold_data,
@@ -246,3 +247,44 @@ def test_what_is_masked_is_masked_everywhere_but_in_keys() -> None:
         "secret": ["a ${S}", {"x": ["${S}"]}],
         "n": 1,
     }
+
+
+def test_what_the_engine_says_in_its_own_words_is_never_masked() -> None:
+    """A variable may have the value ``error``, or that of a manifold's name."""
+
+    def mask(text: str) -> str:
+        for value in ("error", "delayed", "db", "web"):
+            text = text.replace(value, "${X}")
+        return text
+
+    told = masked(manifold_data(report_with(waiting_for=("db",))), mask, OURS_NAMED)
+
+    assert told["name"] == "web"
+    assert told["state"] == "delayed"
+    assert told["inputs"] == told["waiting_for"] == ("db",)
+    assert told["history"][0]["kind"] == "error"
+    step = explanation_data(Explanation("web", "waiting", "web waits for db"), ("web",))
+    assert masked(step, mask) == {
+        "manifold": "web",
+        "state": "waiting",
+        "sentence": "${X} waits for ${X}",
+        "chain": [{"manifold": "web", "state": "waiting", "text": "${X} waits for ${X}"}],
+        "blast_radius": ["web"],
+    }
+
+
+def test_all_that_a_worker_reports_is_masked_keys_and_numbers_too() -> None:
+    report = {"pin-1234": 1234, "state": "1234", "deep": [{"pi": 3.25, "x": 1234}], "on": True}
+
+    def mask(text: str) -> str:
+        return text.replace("1234", "${PIN}").replace("3.25", "${PI}").replace("True", "${ON}")
+
+    told = masked(manifold_data(report_with(worker=report, starts=1234)), mask)
+
+    assert told["worker"] == {
+        "pin-${PIN}": "${PIN}",
+        "state": "${PIN}",
+        "deep": [{"pi": "${PI}", "x": "${PIN}"}],
+        "on": True,
+    }
+    assert told["starts"] == 1234

@@ -26,6 +26,15 @@ MOST_TEXT = 10_000
 DEEPEST = 20
 """So deeply nested."""
 
+OURS = frozenset(
+    {"after", "before", "blast_radius", "cat", "cname", "inputs", "kind", "live", "manifold"}
+    | {"optional", "ph", "roles", "state", "waiting_for"}
+)
+"""Keys of what the engine says in words of its own, and of names of manifolds. Programs compare
+these, so they stay as they are, even if a variable has the value ``error`` or ``db``."""
+OURS_NAMED = OURS | {"name"}
+"""These, where a name is that of a manifold or of a state."""
+
 
 def dumped(value: object) -> str:
     """Return `value` as JSON that every parser takes."""
@@ -100,15 +109,42 @@ def _clipped(text: str) -> str:
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
 
 
-def masked(data: Any, mask: Callable[[str], str]) -> Any:
-    """Return JSON data with `mask` over all its strings, save the keys of objects."""
+def masked(data: Any, mask: Callable[[str], str], ours: AbstractSet[str] = OURS) -> Any:
+    """Return JSON data with `mask` over all its strings, save the keys of objects.
+
+    What a worker reports is foreign in all its parts: there it is over keys and numbers too.
+
+    Args:
+        data: as made here.
+        mask: hides what must not be seen.
+        ours: the keys whose values are left as they are.
+    """
     if isinstance(data, str):
         return mask(data)
     if isinstance(data, dict):
-        return {key: masked(value, mask) for key, value in data.items()}
+        return {
+            key: value
+            if key in ours
+            else _all_masked(value, mask)
+            if key == "worker"
+            else masked(value, mask, ours)
+            for key, value in data.items()
+        }
     if isinstance(data, (list, tuple)):
-        return [masked(value, mask) for value in data]
+        return [masked(value, mask, ours) for value in data]
     return data
+
+
+def _all_masked(data: Json, mask: Callable[[str], str]) -> Json:
+    if isinstance(data, dict):
+        return {mask(key): _all_masked(value, mask) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_all_masked(value, mask) for value in data]
+    if data is None or isinstance(data, bool):
+        return data
+    text = str(data)
+    told = mask(text)
+    return data if told == text else told
 
 
 def tomb_data(tomb: TombReport) -> Json:

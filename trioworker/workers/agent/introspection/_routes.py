@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set as AbstractSet
 from typing import TypeAlias, final
 
 import attrs
@@ -28,6 +28,8 @@ from trioworker.dependency import (
 
 from ._access import Refusal, Rules, refusal
 from ._data import (
+    OURS,
+    OURS_NAMED,
     dumped,
     explanation_data,
     manifold_data,
@@ -135,8 +137,8 @@ class _Pace:
             self._end = time.perf_counter() + SLICE
 
 
-def _dumped(inside: Inside, data: object) -> str:
-    return dumped(data if inside.mask is None else masked(data, inside.mask))
+def _dumped(inside: Inside, data: object, ours: AbstractSet[str] = OURS) -> str:
+    return dumped(data if inside.mask is None else masked(data, inside.mask, ours))
 
 
 async def _looked_at(inside: Inside) -> EngineReport:
@@ -150,22 +152,24 @@ async def _looked_at(inside: Inside) -> EngineReport:
     return view._replace(manifolds=manifolds)
 
 
-async def _object(inside: Inside, items: Iterable[tuple[str, object]]) -> str:
+async def _object(
+    inside: Inside, items: Iterable[tuple[str, object]], ours: AbstractSet[str] = OURS
+) -> str:
     """Return a JSON object, made one item after the other."""
     pace = _Pace()
     parts: list[str] = []
     for name, value in items:
-        parts.append(f"{dumped(name)}:{_dumped(inside, value)}")
+        parts.append(f"{dumped(name)}:{_dumped(inside, value, ours)}")
         await pace.step()
     return f"{{{','.join(parts)}}}"
 
 
-async def _array(inside: Inside, items: Iterable[object]) -> str:
+async def _array(inside: Inside, items: Iterable[object], ours: AbstractSet[str] = OURS) -> str:
     """Return a JSON array, made one item after the other."""
     pace = _Pace()
     parts: list[str] = []
     for value in items:
-        parts.append(_dumped(inside, value))
+        parts.append(_dumped(inside, value, ours))
         await pace.step()
     return f"[{','.join(parts)}]"
 
@@ -209,7 +213,9 @@ async def _report(inside: Inside, request: Request) -> Response:  # noqa: ARG001
         "epoch": time.time(),
     }
     manifolds = await _object(
-        inside, ((name, manifold_data(one)) for name, one in report.manifolds.items())
+        inside,
+        ((name, manifold_data(one)) for name, one in report.manifolds.items()),
+        OURS_NAMED,
     )
     return _json(f'{_dumped(inside, head)[:-1]},"manifolds":{manifolds}}}')
 
@@ -251,8 +257,8 @@ async def _stacks(inside: Inside, request: Request) -> Response:
 
 async def _trace(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
     transitions = inside.recorder.transitions()
-    name = inside.inspector.view().name
-    events = await _array(inside, trace_events(transitions, trio.current_time(), name))
+    name = (inside.mask or str)(inside.inspector.view().name)
+    events = await _array(inside, trace_events(transitions, trio.current_time(), name), OURS_NAMED)
     data = {"displayTimeUnit": "ms", "otherData": {"forgotten": inside.recorder.forgotten}}
     response = _json(f'{dumped(data)[:-1]},"traceEvents":{events}}}')
     as_file = ("Content-Disposition", 'attachment; filename="trace.json"')
