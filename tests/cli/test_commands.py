@@ -96,6 +96,16 @@ def test_check_says_how_many_are_fine(capsys: Output) -> None:
     assert capsys.readouterr() == ("agent.toml: 2 manifolds are fine\n", "")
 
 
+def test_check_counts_what_the_file_says_and_not_the_built_in_engine(
+    folder: Path, capsys: Output
+) -> None:
+    more = '[manifolds.it]\nuse = "trioworker.workers.agent.introspection:manifold"\n'
+    (folder / "agent.toml").write_text(f"{AGENT}\n{more}", encoding="utf-8")
+
+    assert main(["check", "agent.toml"]) == 0
+    assert capsys.readouterr() == ("agent.toml: 3 manifolds are fine\n", "")
+
+
 def test_check_prints_the_problems_and_nothing_else(folder: Path, capsys: Output) -> None:
     (folder / "agent.toml").write_text(AGENT + "manifolds.web.config.port = 'x'\nmanifold.a = 1")
 

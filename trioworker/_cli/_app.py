@@ -105,8 +105,8 @@ def check(target: Target, /, *, debug: Debug = False) -> int:
     program = _open(target, debug=debug)
     if program is None:
         return USAGE_ERROR
-    count = len(program.engine.report().manifolds)
-    print(f"{target}: {count} {'manifold is' if count == 1 else 'manifolds are'} fine")
+    are = "manifold is" if program.count == 1 else "manifolds are"
+    print(f"{target}: {program.count} {are} fine")
     return 0
 
 

@@ -36,6 +36,8 @@ class Program:
     """Not run yet."""
     mask: Callable[[str], str]
     """Puts ``${NAME}`` where a value came from the environment of an agent file."""
+    count: int
+    """How many manifolds it has of its own: without the built-in one of an agent file."""
 
 
 def open_program(target: str) -> Program:
@@ -52,12 +54,13 @@ def open_program(target: str) -> Program:
         message = "is empty; name an agent file, or module:attribute"
         raise AgentFileError([Problem("the target", message)])
     if _OBJECT.fullmatch(target) and not Path(target).exists():
-        return Program(_engine(target), Mask())
+        engine = _engine(target)
+        return Program(engine, Mask(), len(engine.report().manifolds))
     try:
         agent = load(target)
     except AgentFileError as exc:
         raise AgentFileError([_hinted(p, target) for p in exc.problems], exc.mask) from None
-    return Program(agent.engine(), agent.mask)
+    return Program(agent.engine(), agent.mask, len(agent.manifolds))
 
 
 def _hinted(problem: Problem, target: str) -> Problem:
