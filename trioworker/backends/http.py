@@ -8,7 +8,8 @@ sees what is malformed, too large or too slow, and nothing that a client does ca
 - A head or a body that is too large gets a 431 or 413, without being read to its end.
 - A client that stops sending after its request is answered; one that stops in the middle of it
   gets a 400; one that takes nothing of its answer is dropped.
-- There is a limit to connections; who comes beyond it gets a 503 and is not read at all.
+- There is a limit to connections; who comes beyond it gets a 503 and is not read at all. Unix
+  sockets and TCP have one each, as anybody on the machine may connect to the latter.
 
 This server knows no TLS and no names: it is for Unix sockets and the loopback interface.
 """
@@ -56,7 +57,7 @@ class Limits:
     """What a client may ask of a server."""
 
     connections: int = 64
-    """At the same time."""
+    """At the same time: over Unix sockets, and as many over anything else."""
     head: int = 16_384
     """Bytes of a request's line and headers."""
     body: int = 65_536
@@ -169,7 +170,8 @@ class Server:
     async def _serve_one(self, stream: trio.abc.HalfCloseableStream) -> None:
         connection = _Connection(self, stream)
         try:
-            if len(self._connections) >= self.limits.connections:
+            alike = [one for one in self._connections if one.is_local == connection.is_local]
+            if len(alike) >= self.limits.connections:
                 await connection.turn_away("there are too many connections; try again")
                 return
             self._connections.add(connection)
@@ -196,6 +198,11 @@ class _Connection:
         self._is_head = False  # the request that was begun: who asks for the head gets no body
         self._interruptible: trio.CancelScope | None = None
         self._end: Callable[[], object] | None = None  # of the stream that is being sent
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it came over a Unix socket."""
+        return self._peer_uid is not None
 
     def hurry(self) -> None:
         """End the wait for a request, or the stream."""

@@ -388,6 +388,20 @@ async def test_what_is_recorded_is_read_all_the_time(tmp_path: Path) -> None:
         engine.kill()
 
 
+async def test_who_has_no_token_cannot_keep_others_out_of_the_unix_socket(tmp_path: Path) -> None:
+    config = Config(port=0, token="0123456789abcdef", connections=2)
+    async with (
+        running(tmp_path, {}, config=config) as (engine, tcp),
+        await tcp.connect(),
+        await tcp.connect(),
+    ):
+        while connections(engine) < 2:
+            await trio.sleep(0.01)
+
+        assert (await Asker(tcp.path).get("/healthz")).status == 200
+        assert (await tcp.get("/healthz")).status == 503
+
+
 # -- what is hidden ----
 
 

@@ -66,4 +66,4 @@ class Config:
     actions_over_tcp: bool = False
     """Whether manifolds may be restarted, held and so on over TCP; over the Unix socket always."""
     connections: int = attrs.field(default=64, validator=_check_connections)
-    """So many at the same time."""
+    """So many at the same time over the Unix socket, and as many over TCP."""
