@@ -321,6 +321,18 @@ def test_a_wrong_token_is_told(chrome: "Chrome", shop: Program) -> None:
     assert page.all("#rows tr") == []
 
 
+def test_a_manifold_may_be_called_as_what_the_page_skips_to(
+    chrome: "Chrome", tmp_path: Path
+) -> None:
+    with running(tmp_path, {"rows": {}}) as program:
+        page = Page(chrome, program)
+        page.unlock()
+        page.click('#rows tr[data-name="rows"] .n')
+
+        wait_for(lambda: "rows has been started for" in page.text("#details"))
+        chrome.get("about:blank")
+
+
 def test_who_comes_and_who_goes_is_seen(chrome: "Chrome", tmp_path: Path) -> None:
     with running(tmp_path, {"clock": {}, "one": {"inputs": ["engine"]}}) as program:
         page = Page(chrome, program)

@@ -431,7 +431,7 @@ function pick(name) {
 function hashed() {
   let name = null;
   try { name = decodeURIComponent(location.hash.slice(1)) || null; } catch { /* not one of ours */ }
-  if (name === "rows") name = null; // the link that skips to them
+  if (name === "rows" && !rows.has(name)) name = null; // the link that skips to them
   if (name === picked) return;
   picked = name;
   mark();
