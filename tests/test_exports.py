@@ -138,6 +138,13 @@ PUBLIC: dict[str, list[str]] = {
 # Workers that are one module each: there a name of another module is no export, so `__all__` alone
 # says what is public.
 WORKERS: dict[str, list[str]] = {
+    "trioworker.workers.coordination.flockfortress": [
+        "Config",
+        "FlockFortress",
+        "FlockFortressReport",
+        "Overtaken",
+        "manifold",
+    ],
     "trioworker.workers.coordination.fortress": [
         "Fortress",
         "FortressReport",

@@ -60,6 +60,7 @@ PRIVATE_ALLOWED = {
 # A worker stands alone, unless it is named here: (the worker that imports, the one it imports).
 SIBLINGS: set[tuple[str, str]] = {
     ("workers.coordination.gateflag", "workers.coordination.gate"),  # whose flag it is
+    ("workers.coordination.flockfortress", "workers.coordination.fortress"),  # the same faces
     ("workers.coordination.housing", "workers.coordination.fortress"),  # which it visits
 }
 
