@@ -154,6 +154,7 @@ WORKERS: dict[str, list[str]] = {
         "occupy",
     ],
     "trioworker.workers.coordination.gate": [
+        "Config",
         "Gate",
         "GateReport",
         "Latch",

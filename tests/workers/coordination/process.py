@@ -17,6 +17,7 @@ import trio
 
 from trioworker import open_worker
 from trioworker.workers.coordination.flockfortress import FlockFortress
+from trioworker.workers.coordination.gate import Gate, Latch
 
 BOUND = 90.0
 """Seconds after which a sign will not come any more."""
@@ -43,6 +44,15 @@ async def lock_down(path: Path) -> None:
         await trio.sleep_forever()
 
 
+async def unlock(path: Path) -> None:
+    """Say how a gate is, unlock it, say so, and live until killed."""
+    async with open_worker(Gate(Latch(path))) as gate:
+        say("unlocked" if gate.is_unlocked else "locked")
+        await gate.unlock()
+        say("unlocked")
+        await trio.sleep_forever()
+
+
 async def read(path: Path) -> None:
     """Visit again and again, and read the two halves of what is beside the lock."""
     async with open_worker(FlockFortress(path)) as fortress:
@@ -65,7 +75,7 @@ async def halves(directory: Path) -> str:
 
 
 ACTIONS: dict[str, Callable[[Path], Awaitable[None]]] = {
-    action.__name__: action for action in (visit, lock_down, read, read_carelessly)
+    action.__name__: action for action in (visit, lock_down, read, read_carelessly, unlock)
 }
 
 

@@ -131,7 +131,7 @@ async def test_guests_that_overlap_for_ever_do_not_keep_the_guard_out(
 
     for begin in (0.0, 0.5):
         tasks.start_soon(guest, begin)
-    await trio.sleep(10)
+    await trio.sleep(10.25)
     assert there.report().inside == 2
     with trio.fail_after(3):
         await here.lockdown()

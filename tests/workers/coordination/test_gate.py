@@ -1,7 +1,11 @@
 """The gate: opens once, for good, and what is open outlives the worker."""
 
+import os
+import stat
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -10,6 +14,7 @@ from trioworker import Dying, Engine, Getter, Manifold, open_worker
 from trioworker.testing import check_alive, clean_kill, open_engine
 from trioworker.workers.coordination.gate import (
     OPEN,
+    Config,
     Gate,
     Latch,
     Lock,
@@ -18,6 +23,7 @@ from trioworker.workers.coordination.gate import (
     manifold,
 )
 
+from .process import running
 from .taking import Taker, calling, nursery_to_leave
 
 
@@ -219,3 +225,146 @@ async def test_asked_for_something_else_it_lists_what_it_offers(autojump_clock: 
         await engine.wait_state("taker", "delayed")
 
         assert "it offers: Unlocker, Waiter, Lock" in str(engine.explain("taker"))
+
+
+# -- a gate that outlives the program --------------------------------------------------------------
+
+
+def is_there(path: Path) -> bool:
+    return path.is_file() and not path.read_bytes()
+
+
+def make(path: Path) -> None:
+    path.touch()
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    return tmp_path / "upgraded"
+
+
+async def test_what_was_unlocked_is_open_for_the_next_who_names_the_marker(marker: Path) -> None:
+    async with open_worker(Gate(Latch(marker))) as gate:
+        assert not gate.report().is_unlocked
+        assert not is_there(marker)
+        await gate.unlock()
+        await gate.unlock()
+        assert gate.is_unlocked
+
+    assert is_there(marker)
+    assert Latch(marker).is_unlocked
+
+
+async def test_file_and_directory_are_on_the_disk_before_anybody_finds_it_open(
+    marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latch = Latch(marker)
+    synced: list[tuple[bool, bool]] = []
+
+    def fsync(fd: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(fd).st_mode), latch.is_unlocked))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await latch.unlock()
+
+    assert synced == [(False, False), (True, False)]
+    assert latch.is_unlocked
+
+
+async def test_a_marker_that_somebody_else_has_just_made_is_synced_too(
+    marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latch = Latch(marker)
+    make(marker)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    await latch.unlock()
+
+    assert len(synced) == 2
+
+
+@pytest.mark.parametrize("failing", [1, 2], ids=["the file", "the directory"])
+async def test_an_unlock_that_cannot_be_written_down_leaves_it_locked(
+    marker: Path, failing: int, tasks: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def fsync(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    latch = Latch(marker)
+    waiting = await calling(tasks, latch.wait_unlocked)
+    with pytest.raises(OSError, match="No space left"):
+        await latch.unlock()
+
+    assert not latch.is_unlocked
+    assert waiting.blocks()
+    assert not Latch(marker).is_unlocked
+
+
+async def test_an_unlock_that_is_cancelled_while_it_writes_finishes(
+    marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latch = Latch(marker)
+    scope = trio.CancelScope()
+
+    def fsync(fd: int) -> None:
+        trio.from_thread.run_sync(scope.cancel)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with scope:
+        await latch.unlock()
+
+    assert latch.is_unlocked
+    assert is_there(marker)
+
+
+async def test_somebody_elses_marker_is_noticed_at_the_next_start(
+    marker: Path, autojump_clock: MockClock
+) -> None:
+    taker = Taker("gate", Lock)
+    parts = {"gate": manifold(Config(marker=marker)), "taker": taker.manifold()}
+    async with open_engine(parts) as engine:
+        make(marker)
+        assert not taker[Lock].is_unlocked
+        engine.restart("gate")
+        await engine.wait_settled()
+
+        assert taker[Lock].is_unlocked
+
+
+async def test_a_marker_that_is_a_directory_or_in_none_is_told_at_the_start(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    for marker, told in ((tmp_path, "is a file"), (tmp_path / "no" / "marker", "needs this dir")):
+        with pytest.raises(OSError, match=told):
+            Latch(marker)
+        parts = {"gate": manifold(Config(marker=marker))}
+        async with open_engine(parts, settle_within=None) as engine:
+            await engine.wait_state("gate", "delayed")
+            assert told in str(engine.explain("gate"))
+
+
+def test_the_config_refuses_what_names_no_file_and_is_frozen(marker: Path) -> None:
+    with pytest.raises(ValueError, match="marker must name a file, not '/'"):
+        Config(marker=Path("/"))
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Config().marker = marker  # type: ignore[misc]  # which is the point
+    with pytest.raises(ValueError, match="give the marker to the latch"):
+        manifold(Config(marker=marker), latch=Latch())
+
+
+@pytest.mark.full
+async def test_a_milestone_that_was_told_survives_kill_9(marker: Path) -> None:
+    async with running("unlock", marker) as process:
+        await process.wait_lines(2)
+        await process.kill()
+        assert process.lines == ["locked", "unlocked"]
+    async with running("unlock", marker) as process:
+        await process.wait_lines(1)
+
+        assert process.lines[0] == "unlocked"

@@ -16,13 +16,28 @@ gives up by being cancelled. Who waits through the worker, as others in the engi
 `Dying` when that is over; it was restarted with the gate anyway.
 
 There is no way to lock it again.
+
+**A gate that outlives the program** has a marker, an empty file::
+
+    config = { marker = "/var/lib/shop/upgraded" }
+
+If the file is there when the worker starts, the gate is open. ``unlock()`` makes it, and returns
+when file and directory are on the disk (fsync); only then does anybody find the gate open. So what
+was told as reached is reached also after kill -9 or a power cut. An ``unlock()`` that is cancelled
+while it writes finishes nevertheless; one that fails leaves the gate locked, and no file. Somebody
+else's file is noticed at the next start of the worker. To lock the gate again, remove the file
+while nobody runs.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_checkable
 from weakref import WeakKeyDictionary
 
+import attrs
 import trio
 
 from trioworker import Manifold, Tomb, TombReport
@@ -30,7 +45,17 @@ from trioworker import Manifold, Tomb, TombReport
 if TYPE_CHECKING:
     from trioworker import Getter
 
-__all__ = ["Gate", "GateReport", "Latch", "Lock", "OPEN", "Unlocker", "Waiter", "manifold"]
+__all__ = [
+    "Config",
+    "Gate",
+    "GateReport",
+    "Latch",
+    "Lock",
+    "OPEN",
+    "Unlocker",
+    "Waiter",
+    "manifold",
+]
 
 
 @runtime_checkable
@@ -42,6 +67,7 @@ class Unlocker(Protocol):
 
         Raises:
             Dying: the gate's worker is dying or dead.
+            OSError: the marker cannot be written; the gate is locked as before.
         """
         ...
 
@@ -69,16 +95,77 @@ class Lock(Unlocker, Waiter, Protocol):
     """Both."""
 
 
+def _some(config: Config, attribute: Any, value: Path | None) -> None:  # noqa: ARG001 - of attrs
+    if value is not None and not value.name:
+        raise ValueError(f"marker must name a file, not {str(value)!r}")
+
+
+def _path(value: str | os.PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Config:
+    """Whether the gate outlives the program.
+
+    Raises:
+        ValueError: a field is not usable; the message names it.
+    """
+
+    marker: Path | None = attrs.field(default=None, converter=_path, validator=_some)
+    """The file that is there once the gate is open, in a directory that exists; without one, the
+    gate is locked in each new process."""
+
+
+_DEFAULT = Config()
+
+
 @final
 class Latch:
-    """What is open or not: a `Lock` that needs no worker and never refuses."""
+    """What is open or not: a `Lock` that needs no worker and never refuses.
 
-    def __init__(self) -> None:
+    Args:
+        marker: the file that is there once it is open, see `Config.marker`.
+
+    Raises:
+        OSError: `marker` is a directory, or is not in one.
+    """
+
+    def __init__(self, marker: str | os.PathLike[str] | None = None) -> None:
         self._opened = trio.Event()
+        self._marker = Config(marker=_path(marker)).marker
+        self.look()
+
+    def look(self) -> None:
+        """See whether the marker is there by now, and be open then. Sync.
+
+        Raises:
+            OSError: the marker is a directory, or is not in one.
+        """
+        marker = self._marker
+        if marker is None:
+            return
+        if marker.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a gate's marker is a file", str(marker))
+        if not marker.parent.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, "a gate's marker needs this directory", str(marker.parent)
+            )
+        if marker.exists():
+            self._opened.set()
 
     async def unlock(self) -> None:
-        """Open it for good. Idempotent. A checkpoint."""
-        await trio.lowlevel.checkpoint()
+        """Open it for good, on the disk first if there is a marker. Idempotent. A checkpoint.
+
+        Raises:
+            OSError: the marker cannot be written; it is locked as before.
+        """
+        if self._marker is None or self.is_unlocked:
+            await trio.lowlevel.checkpoint()
+        else:
+            # Not abandoned when cancelled: nobody could tell then whether it is open.
+            await trio.to_thread.run_sync(_make, self._marker)
         self._opened.set()
 
     @property
@@ -97,6 +184,31 @@ class Latch:
 
     def __repr__(self) -> str:
         return f"<Latch, {'unlocked' if self.is_unlocked else 'locked'}>"
+
+
+def _make(marker: Path) -> None:
+    """Make the file, and return when it and its name are on the disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        file = os.open(marker, flags | os.O_EXCL, 0o644)
+        is_new = True
+    except FileExistsError:  # somebody else was first, and may not have synced it yet
+        file = os.open(marker, flags, 0o644)
+        is_new = False
+    try:
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+        directory = os.open(marker.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError:
+        if is_new:
+            marker.unlink(missing_ok=True)
+        raise
 
 
 @final
@@ -128,6 +240,7 @@ class Gate:
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Live until killed."""
         with self._tomb:
+            self.latch.look()
             task_status.started(self)
             await trio.sleep_forever()
 
@@ -209,17 +322,28 @@ class _LockFace(_WaiterFace):
         self.unlock = gate.unlock
 
 
-def manifold(*, latch: Latch | None = None) -> Manifold:
+def manifold(config: Config = _DEFAULT, *, latch: Latch | None = None) -> Manifold:
     """Return the manifold of a gate. It offers `Unlocker`, `Waiter` and `Lock`.
 
     Args:
+        config: whether it outlives the program.
         latch: one that the program holds as well, for all workers in all engines. By default there
             is one for each engine that the manifold is installed in.
+
+    Raises:
+        ValueError: `latch` is given, and a marker too, which is the latch's to know.
     """
+    if latch is not None and config.marker is not None:
+        raise ValueError("give the marker to the latch: manifold(latch=Latch(marker))")
     latches: WeakKeyDictionary[object, Latch] = WeakKeyDictionary()
 
     def gate(get: Getter) -> Gate:  # noqa: ARG001 - it needs nothing
-        return Gate(latches.setdefault(_engine(), Latch()) if latch is None else latch)
+        if latch is not None:
+            return Gate(latch)
+        engine = _engine()
+        if engine not in latches:
+            latches[engine] = Latch(config.marker)
+        return Gate(latches[engine])
 
     return Manifold.from_worker(
         gate, outputs={Unlocker: _UnlockerFace, Waiter: _WaiterFace, Lock: _LockFace}
