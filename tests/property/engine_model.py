@@ -29,7 +29,9 @@ passes.
   same step makes, so one that was never called may be counted or not;
 - a verb that foreign code calls while the engine deals with the failure of one makes the end of
   that one wanted (no delay) if it is reached by the verb first, else not;
-- a health time that ends between the fall of a run and its end counts or does not.
+- a health time that ends between the fall of a run and its end counts or does not;
+- an input that changes between the last step of a run with helpers and its end, in one instant,
+  comes before the end or after it: after it, it ends or shortens the delay.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 AGAIN, HOLD, UNINSTALL = 0, 1, 2
@@ -136,6 +139,7 @@ class Run:
     planned: bool = False  # its end is wanted
     fell: float | None = None  # since when it is ending by itself
     changed: bool = False  # one of its inputs, since it began
+    changed_last: set[str] = field(default_factory=set[str])  # those since its last step
     must_ask: bool = False
     asked: bool = False
     cancel_due: float | None = None
@@ -190,6 +194,7 @@ class Man:
     delay: tuple[float, ...] = ()  # when it may be over
     jitter: float = 0.0
     cap: float = math.inf  # when a live change ends it, at the latest
+    other_cap: float | None = None  # if a change came after its end
     other_way: tuple[frozenset[int], list[float]] | None = None  # if its end was wanted after all
     starts: int = 0
     ends: list[str] = field(default_factory=list[str])
@@ -413,6 +418,9 @@ class Model:
     # -- what a worker did -------------------------------------------------------------------------
 
     def _on_begin(self, entry: Entry) -> None:
+        man = self.mans.get(entry.name)
+        if man is not None and man.run is not None and man.run.is_over:
+            self._catch_up()
         self._go_other_way(entry.name)
         run = self._seen(entry, lambda r: not r.called and r.state == "starting")
         run.number = entry.run
@@ -568,11 +576,12 @@ class Model:
     def _check_delay(self, man: Man, left: float | None) -> None:
         if left is None:
             raise Wrong(f"{man.name} should be delayed")
-        for due in man.delay:
+        caps = [man.cap] if man.other_cap is None else [man.cap, min(man.cap, man.other_cap)]
+        for due, cap in product(man.delay, caps):
             room = (due - man.delay_began) * man.jitter + 1e-6
-            least, most = min(due - room, man.cap), min(due + room, man.cap)
+            least, most = min(due - room, cap), min(due + room, cap)
             if least - 1e-6 <= self.now + left <= most + 1e-6:
-                man.delay, man.jitter = (self.now + left,), 0.0
+                man.delay, man.jitter, man.other_cap = (self.now + left,), 0.0, None
                 return
         wanted = " or ".join(f"{min(due, man.cap) - self.now:g}" for due in man.delay)
         raise Wrong(f"{man.name} is delayed for {left:g} s, not {wanted} s")
@@ -752,6 +761,8 @@ class Model:
                 continue
             if man.run is not None:
                 man.run.changed = True
+                if man.run.is_over:
+                    man.run.changed_last.add(name)
             elif man.rest in ("done", "missing"):
                 man.rest = "waiting"
             elif man.rest == "delayed":
@@ -788,6 +799,15 @@ class Model:
             man.other_way = (man.failures, [*man.times]) if run.in_passing else None
             leaves = run.leaves if run.filtered is None else run.filtered
             self._rest_after(man, run, kind, list(leaves))
+            if man.rest == "delayed" and not man.other_way:
+                self._maybe_woken(man, run.changed_last)
+
+    def _maybe_woken(self, man: Man, changed: set[str]) -> None:
+        """Those of its inputs that have `changed` may have done so after its end."""
+        if changed & {*man.spec.depends}:
+            man.other_way = (man.failures, [*man.times])
+        elif changed:
+            man.other_cap = man.delay_began + man.policy.bounce_delay
 
     def _rest_after(self, man: Man, run: Run, kind: str, leaves: list[str]) -> None:
         """Where the end leads that nobody wanted."""
@@ -796,7 +816,8 @@ class Model:
             man.rest = "waiting" if run.changed else rest
             return
         policy = man.policy
-        man.rest, man.delay_began, man.jitter, man.cap = "delayed", self.now, 0.0, math.inf
+        man.rest, man.delay_began, man.jitter = "delayed", self.now, 0.0
+        man.cap, man.other_cap = math.inf, None
         if kind == "retry":
             words = next(leaf for leaf in leaves if leaf.startswith("retry"))
             man.delay = (self.now + float(words.split()[2]),)
