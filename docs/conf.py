@@ -83,6 +83,7 @@ PACKAGES = [
         "trioworker.patterns",
         "trioworker.agent",
         "trioworker.workers.agent.introspection",
+        "trioworker.workers.coordination.lease",
     ]
     if (spec := importlib.util.find_spec(name)) and spec.origin  # else it has no __init__.py yet
 ]

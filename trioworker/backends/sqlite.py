@@ -51,13 +51,17 @@ if TYPE_CHECKING:
     )
     from contextvars import ContextVar
 
-__all__ = ["Database", "DatabaseGone", "Transaction", "open_database"]
+__all__ = ["Database", "DatabaseBusy", "DatabaseGone", "Transaction", "open_database"]
 
 T = TypeVar("T")
 Value = None | int | float | str | bytes
 Row = tuple[Any, ...]
 
 _BUSY_STEP = 0.01  # seconds between two attempts to get a lock that another connection has
+
+
+DatabaseBusy = apsw.BusyError
+"""Another connection had the lock for longer than the `busy_timeout`; nothing was done."""
 
 
 class DatabaseGone(TrioworkerError):

@@ -31,14 +31,29 @@ from trioworker.workers.coordination import (
     fortress,
     gate,
     gateflag,
+    lease,
     lifeflag,
     migrationflag,
 )
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
 from trioworker.workers.coordination.gate import Gate, Lock, Unlocker, Waiter
+from trioworker.workers.coordination.lease import (
+    Checker,
+    Claimer,
+    Key,
+    Leases,
+    Manager,
+    Pinner,
+    Reader,
+    Request,
+    Revoker,
+    Store,
+    StoreWorker,
+)
 
 from .facades import FakeMigrations
+from .leasing import ScriptedStore, open_scripted
 from .taking import Taker, calling, nursery_to_leave
 
 WING = "trioworker.workers.coordination"
@@ -54,6 +69,7 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "fortress": lambda path: fortress.manifold(),
     "gate": lambda path: gate.manifold(),
     "gateflag": lambda path: gateflag.manifold(),
+    "lease": lambda path: lease.manifold(),
     "lifeflag": lambda path: lifeflag.manifold(
         lifeflag.Config(entity="machine-3", true_when={lifeflag.Life.ALIVE})
     ),
@@ -62,6 +78,11 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     ),
 }
 """How to make a manifold of each; `path` is an empty directory."""
+
+HANDED_OUT: dict[str, list[Any]] = {
+    "lease": [Claimer, Checker, Revoker, Pinner, Reader, Store],
+}
+"""Faces that a face of the module hands out, or another manifold of it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +129,67 @@ unlocking = Row(
 )
 passing = Row(worker=lambda path: Gate(), call=lambda gate: gate.wait_unlocked())
 
+KEY, REQUEST = Key("singular", "", "a"), Request("me", 60)
+
+
+def over_a_store_that_hangs(*methods: str) -> Callable[[Path], Worker]:
+    """A lease manager; its first look at the store succeeds, and nothing else."""
+    return lambda path: Manager(ScriptedStore(hangs=methods))
+
+
+def stored(call: Callable[[Store], Awaitable[object]], hangs: str) -> Row:
+    """A call of a store that hangs."""
+    return Row(
+        worker=lambda path: StoreWorker(lambda: open_scripted(ScriptedStore(hangs=(hangs,)))),
+        call=call,
+    )
+
+
+OF_LEASES: dict[tuple[str, Any, str], Row] = {
+    ("lease", Claimer, "claim"): Row(
+        worker=over_a_store_that_hangs("claim"),
+        call=lambda its: its.claimer("singular").claim("a", "me", 60),
+    ),
+    ("lease", Claimer, "wait_until_expired"): Row(
+        worker=over_a_store_that_hangs("look again"),
+        call=lambda its: its.claimer("singular").wait_until_expired("a"),
+    ),
+    ("lease", Checker, "check"): Row(
+        worker=over_a_store_that_hangs("read"),
+        call=lambda its: its.checker("singular").check("a", "me"),
+    ),
+    ("lease", Revoker, "revoke"): Row(
+        worker=over_a_store_that_hangs("read"),
+        call=lambda its: its.revoker("singular").revoke("a", "me"),
+    ),
+    ("lease", Pinner, "pin"): Row(
+        worker=over_a_store_that_hangs("pin"),
+        call=lambda its: its.pinner("singular").pin("a", "upgrade"),
+    ),
+    ("lease", Pinner, "unpin"): Row(
+        worker=over_a_store_that_hangs("unpin"),
+        call=lambda its: its.pinner("singular").unpin("a", "upgrade"),
+    ),
+    ("lease", Pinner, "pinned"): Row(
+        worker=over_a_store_that_hangs("pinned"),
+        call=lambda its: its.pinner("singular").pinned(),
+    ),
+    ("lease", Reader, "leases"): Row(
+        worker=over_a_store_that_hangs("look again"),
+        call=lambda its: its.reader("singular").leases(),
+    ),
+    ("lease", Store, "leases"): stored(lambda its: its.leases(0, KEY), "read"),
+    ("lease", Store, "claim"): stored(lambda its: its.claim(KEY, REQUEST, 0), "claim"),
+    ("lease", Store, "extend"): stored(lambda its: its.extend(KEY, REQUEST, 0), "extend"),
+    ("lease", Store, "revoke"): stored(lambda its: its.revoke(KEY, "me", 0), "revoke"),
+    ("lease", Store, "pin"): stored(lambda its: its.pin(KEY, "upgrade", 0), "pin"),
+    ("lease", Store, "unpin"): stored(lambda its: its.unpin(KEY, "upgrade", 0), "unpin"),
+    ("lease", Store, "pinned"): stored(lambda its: its.pinned(0), "pinned"),
+    ("lease", Store, "expire"): stored(lambda its: its.expire(0), "expire"),
+}
+
 CALLS: dict[tuple[str, type, str], Row] = {
+    **OF_LEASES,
     ("fortress", Guard, "lockdown"): Row(
         worker=lambda path: Fortress(),
         call=lambda guard: guard.lockdown(),
@@ -180,6 +261,12 @@ async def of_gate_flags(one: Engine, other: Engine) -> None:
     assert (theirs[Flag].check(), theirs.starts) == (False, 1)
 
 
+async def of_leases(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Leases), await took(other, "it", Leases)
+    await mine[Leases].claimer("singular").claim("a", "me", 60)
+    assert await theirs[Leases].reader("singular").leases() == {}
+
+
 async def of_sampled_flags(one: Engine, other: Engine) -> None:
     mine, theirs = await took(one, "it", Flag), await took(other, "it", Flag)
     (await took(one, "facade", Script))[Script].tell()
@@ -193,6 +280,10 @@ STORIES: dict[str, tuple[str, Story]] = {
     "fortress": ("", of_fortresses),
     "gate": ("", of_gates),
     "gateflag": (f'[manifolds.gate]\nuse = "{WING}.gate:manifold"', of_gate_flags),
+    "lease": (
+        f'inputs = {{ store = "store" }}\n[manifolds.store]\nuse = "{WING}.lease:memory_store"',
+        of_leases,
+    ),
     "lifeflag": (
         (
             'config = { entity = "machine-3", true_when = ["alive", "dying"] }\n'
@@ -244,7 +335,7 @@ def test_no_async_method_of_an_output_is_missing_from_the_table(tmp_path: Path) 
     public = {
         (module, face, name)
         for module, make in MANIFOLDS.items()
-        for face in make(tmp_path).outputs
+        for face in (*make(tmp_path).outputs, *HANDED_OUT.get(module, []))
         for name in async_methods(face)
     }
 

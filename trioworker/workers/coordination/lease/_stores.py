@@ -1,0 +1,207 @@
+"""Stores as workers, and their manifolds.
+
+A store of its own needs no life; what others depend on does. `StoreWorker` gives it one: it opens
+the store, keeps it open until it is killed, and lets calls through as long as it lives.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+from weakref import WeakKeyDictionary
+
+import trio
+
+from trioworker import LifetimeError, Manifold, Tomb, TombReport
+
+from ._config import SqliteConfig
+from ._memory import MemoryStore
+from ._store import Store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+
+    from trioworker import Getter
+
+    from ._model import Info, Key, Request
+
+
+@final
+class StoreReport(NamedTuple):
+    """How a store stands."""
+
+    tomb: TombReport
+    """The life of its worker."""
+    store: str
+    """What it is."""
+    calls: int
+    """How many calls are under way."""
+
+
+@final
+class StoreWorker:
+    """A store with a life: a `Store` while it runs, refuses with `Dying` afterwards.
+
+    Args:
+        open_: opens the store.
+        name: what to call it in messages.
+    """
+
+    def __init__(
+        self,
+        open_: Callable[[], AbstractAsyncContextManager[Store]],
+        *,
+        name: str = "lease store",
+    ) -> None:
+        self.name = name
+        self._open = open_
+        self._store: Store | None = None
+        self._calls = 0
+        self._tomb = Tomb(name=name)
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open it, be ready, and live until killed."""
+        with self._tomb:
+            async with self._open() as self._store:
+                task_status.started(self)
+                await trio.sleep_forever()
+
+    def kill(self, reason: BaseException | None = None) -> None:
+        """Ask to stop: cancel what is under way."""
+        self._tomb.kill(reason)
+
+    async def wait(self) -> None:
+        """Wait until dead."""
+        await self._tomb.wait()
+
+    async def leases(self, now: float, key: Key | None = None) -> Mapping[Key, Info]:
+        """See `Store.leases`."""
+        with self._using() as store:
+            return await store.leases(now, key)
+
+    async def claim(self, key: Key, request: Request, now: float) -> Info:
+        """See `Store.claim`."""
+        with self._using() as store:
+            return await store.claim(key, request, now)
+
+    async def extend(self, key: Key, request: Request, now: float) -> Info:
+        """See `Store.extend`."""
+        with self._using() as store:
+            return await store.extend(key, request, now)
+
+    async def revoke(self, key: Key, holder: str, now: float) -> None:
+        """See `Store.revoke`."""
+        with self._using() as store:
+            await store.revoke(key, holder, now)
+
+    async def pin(self, key: Key, entity: str, now: float) -> None:
+        """See `Store.pin`."""
+        with self._using() as store:
+            await store.pin(key, entity, now)
+
+    async def unpin(self, key: Key, entity: str, now: float) -> None:
+        """See `Store.unpin`."""
+        with self._using() as store:
+            await store.unpin(key, entity, now)
+
+    async def pinned(self, now: float) -> Mapping[Key, frozenset[str]]:
+        """See `Store.pinned`."""
+        with self._using() as store:
+            return await store.pinned(now)
+
+    async def expire(self, now: float) -> int:
+        """See `Store.expire`."""
+        with self._using() as store:
+            return await store.expire(now)
+
+    def report(self) -> StoreReport:
+        """Return how it stands."""
+        return StoreReport(self._tomb.report(), repr(self._store), self._calls)
+
+    def __repr__(self) -> str:
+        return f"<StoreWorker {self.name!r} {self._tomb.state} of {self._store!r}>"
+
+    @contextmanager
+    def _using(self) -> Generator[Store]:
+        with self._tomb.while_alive():
+            if self._store is None:
+                raise LifetimeError(f'"{self.name}" is not open yet; wait for started()')
+            self._calls += 1
+            try:
+                yield self._store
+            finally:
+                self._calls -= 1
+
+
+@final
+class _StoreFace:
+    """All that others may do with a store, and no more."""
+
+    def __init__(self, store: Store) -> None:
+        self.leases = store.leases
+        self.claim = store.claim
+        self.extend = store.extend
+        self.revoke = store.revoke
+        self.pin = store.pin
+        self.unpin = store.unpin
+        self.pinned = store.pinned
+        self.expire = store.expire
+
+
+def store_manifold(open_: Callable[[], AbstractAsyncContextManager[Store]]) -> Manifold:
+    """Return the manifold of a store that ``open_()`` opens, at each start. It offers `Store`."""
+
+    def build(get: Getter) -> StoreWorker:  # noqa: ARG001 - it needs nothing
+        return StoreWorker(open_)
+
+    return Manifold.from_worker(build, outputs={Store: _StoreFace})
+
+
+def memory_store() -> Manifold:
+    """Return the manifold of a store in memory. It offers `Store`.
+
+    What is in it belongs to the manifold, in one engine: it is still there after a restart.
+    """
+    stores: WeakKeyDictionary[object, MemoryStore] = WeakKeyDictionary()
+
+    def build(get: Getter) -> StoreWorker:  # noqa: ARG001 - it needs nothing
+        # All runs of an engine, and those of no other, are tasks of one nursery.
+        task = trio.lowlevel.current_task()
+        store = stores.setdefault(task.parent_nursery or task, MemoryStore())
+        return StoreWorker(lambda: _as_it_is(store))
+
+    return Manifold.from_worker(build, outputs={Store: _StoreFace})
+
+
+@asynccontextmanager
+async def _as_it_is(store: Store) -> AsyncGenerator[Store]:
+    yield store
+
+
+def sqlite_store(config: SqliteConfig) -> Manifold:
+    """Return the manifold of a store in a SQLite file. It offers `Store`.
+
+    Raises:
+        ImportError: the extra ``sqlite`` is not installed.
+    """
+    from ._sqlite import open_sqlite_store as open_  # noqa: PLC0415 - needs the extra
+
+    return store_manifold(lambda: open_(config.path, busy_timeout=config.busy_timeout))
+
+
+def open_sqlite_store(
+    path: str | os.PathLike[str], *, busy_timeout: float = 1.0
+) -> AbstractAsyncContextManager[Store]:
+    """Open a store in a SQLite file, which is made if it is not there; close it at the end.
+
+    Args:
+        path: where the database is; it may have other tables.
+        busy_timeout: seconds to wait while another process writes, before `Busy`.
+
+    Raises:
+        ImportError: the extra ``sqlite`` is not installed.
+    """
+    from ._sqlite import open_sqlite_store as open_  # noqa: PLC0415 - needs the extra
+
+    return open_(path, busy_timeout=busy_timeout)
