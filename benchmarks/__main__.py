@@ -26,6 +26,7 @@ FILES = (
     "restart",
     "install",
     "report",
+    "introspection",
     "events",
     "idle",
     "memory",

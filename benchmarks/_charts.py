@@ -5,8 +5,8 @@ and both colour schemes: which of them is shown is the reader's choice, by what 
 prefers, and either can be read on any page.
 
 A row is a ratio to the floor on a logarithmic axis, where twice as much and half as much are
-equally far from 1; or, where a bar is about a difference (kibibytes, milliseconds, wake-ups), that
-difference on a linear one.
+equally far from 1; or, where a bar is about a difference or about our side alone (kibibytes,
+milliseconds, wake-ups), that on a linear one.
 """
 
 from __future__ import annotations
@@ -76,9 +76,10 @@ def chart(name: str, results: Sequence[dict[str, Any]]) -> str:
     in_order = sorted(results, key=lambda result: things.index(result["what"]))
     rows = [row for result in in_order for row in rows_of(result, of)]
     height = TOP + ROW * len(rows) + BOTTOM
-    scale, ticks = linear(rows) if of == "difference" else logarithmic(rows)
+    scale, ticks = logarithmic(rows) if of == "ratio" else linear(rows)
     unit = results[0]["unit"]
-    caption = f"{unit} more than the floor" if of == "difference" else "ratio to the floor"
+    captions = {"difference": f"{unit} more than the floor", "ours": unit}
+    caption = captions.get(of, "ratio to the floor")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         f"<title>{escape(name)}: {escape(caption)}, median with minimum and maximum</title>",
@@ -95,9 +96,9 @@ def chart(name: str, results: Sequence[dict[str, Any]]) -> str:
 
 
 def measure(results: Sequence[dict[str, Any]]) -> str:
-    """Say whether these results are about ratios or about differences."""
+    """Say whether these results are about ratios, about differences, or about our side alone."""
     bars = [result["bar"]["of"] for result in results if result["bar"]]
-    return "difference" if "difference" in bars else "ratio"
+    return next((of for of in ("difference", "ours") if of in bars), "ratio")
 
 
 def rows_of(result: dict[str, Any], of: str) -> list[Row]:
@@ -151,7 +152,7 @@ def spaced(ticks: list[float], place: Scale) -> list[float]:
 
 def axis(scale: Scale, ticks: Sequence[float], height: int, of: str) -> list[str]:
     """Draw the lines behind the rows, with their numbers below."""
-    floor = 0.0 if of == "difference" else 1.0
+    floor = 1.0 if of == "ratio" else 0.0
     parts: list[str] = []
     for tick in ticks:
         x = f"{scale(tick):.1f}"

@@ -45,8 +45,8 @@ class Bar:
     """What a median must not exceed."""
 
     limit: float
-    of: Literal["ratio", "difference"] = "ratio"
-    """Whether it is about ours / floor or about ours - floor."""
+    of: Literal["ratio", "difference", "ours"] = "ratio"
+    """Whether it is about ours / floor, about ours - floor, or about ours alone."""
     at: tuple[int, ...] = ()
     """The sizes it holds at; empty for every size."""
 
@@ -139,6 +139,8 @@ class Result:
     @property
     def value(self) -> float:
         """What the bar is about."""
+        if self.bar and self.bar.of == "ours":
+            return self.ours.median
         if self.ratio is None or (self.bar and self.bar.of == "difference"):
             return self.difference.median
         return self.ratio.median

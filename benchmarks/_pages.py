@@ -38,7 +38,7 @@ def page(data: dict[str, Any], questions: dict[str, list[dict[str, Any]]]) -> st
     lines += ["| question | n | bar | measured | |", "|---|---|---|---|---|"]
     for result in data["results"]:
         if bar := result["bar"]:
-            unit = f" {result['unit']}" if bar["of"] == "difference" else ""
+            unit = f" {result['unit']}" if bar["of"] != "ratio" else ""
             verdict = "held" if bar["passed"] else "**missed**"
             lines.append(
                 f"| {title(result)} | {result['n']} | {bar['limit']:g}{unit} "

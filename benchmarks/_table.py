@@ -119,7 +119,7 @@ def check(results: Sequence[Result]) -> int:
     for result in results:
         if result.bar is not None:
             verdict = "PASS" if result.passed else "FAIL"
-            unit = f" {result.unit}" if result.bar.of == "difference" else ""
+            unit = f" {result.unit}" if result.bar.of != "ratio" else ""
             print(
                 f"{verdict}  {result.title}, n = {result.n}: {result.bar.of} "
                 f"{result.value:.2f} (bar {result.bar.limit:g}{unit})"
