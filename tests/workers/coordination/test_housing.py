@@ -162,13 +162,24 @@ async def test_the_order_is_the_same_when_it_is_housed_twice(
         manifold = housed(housed(plain, flags=("flag",)), occupy="fortress")
     else:
         manifold = housed(housed(plain, occupy="fortress"), flags=("flag",))
+    answer, guard = Answer(is_so=False), Taker("fortress", Guard)
     parts = {
-        "flag": flag(Answer(is_so=False)),
+        "flag": flag(answer),
         "fortress": fortress.manifold(),
+        "guard": guard.manifold(),
         "user": manifold,
     }
     async with open_engine(parts) as engine:
         assert 'the flag "flag" is false' in str(engine.explain("user"))
+
+        answer.is_so = True
+        engine.restart("flag")
+        await engine.wait_state("user", "starting")
+        guard[Guard].unlock()
+        await engine.wait_state("user", "started")
+        report = engine.report().manifolds["fortress"].worker
+        assert isinstance(report, fortress.FortressReport)
+        assert report.inside == 1  # once, and not once for each house
 
 
 def test_a_second_fortress_is_refused() -> None:

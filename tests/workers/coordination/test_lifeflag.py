@@ -247,6 +247,13 @@ def test_it_is_frozen() -> None:
         CONFIG.entity = "other"  # type: ignore[misc]  # which is the point
 
 
+async def test_ready_it_gives_itself(nursery: trio.Nursery) -> None:
+    flag = flag_of(Script(Life.ALIVE))
+
+    assert await nursery.start(flag.run) is flag
+    flag.kill()
+
+
 def test_it_says_whose_life_it_is() -> None:
     flag = flag_of(Script(Life.ALIVE))
 

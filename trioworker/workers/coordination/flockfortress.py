@@ -282,7 +282,7 @@ class FlockFortress:
         """Yield how long to wait after each try, for ever; refuse to try for the dying."""
         pause = SHORTEST_PAUSE
         while True:
-            # A pause that ended in the step of the kill is not cancelled any more.
+            # A kill does not cancel the step in which one gets the lock of the queue.
             if self._tomb.is_dying:
                 raise self._tomb.refusal()
             yield pause
