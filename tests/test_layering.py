@@ -59,6 +59,10 @@ PRIVATE_ALLOWED = {
 
 # A worker stands alone, unless it is named here: (the worker that imports, the one it imports).
 SIBLINGS: set[tuple[str, str]] = {
+    *(
+        (f"workers.coordination.{user}", "workers.coordination.lease")  # what they are made of
+        for user in ("leadership", "leaseexpiry", "singular")
+    ),
     ("workers.coordination.gateflag", "workers.coordination.gate"),  # whose flag it is
     ("workers.coordination.flockfortress", "workers.coordination.fortress"),  # the same faces
     ("workers.coordination.housing", "workers.coordination.fortress"),  # which it visits

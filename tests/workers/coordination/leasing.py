@@ -9,7 +9,7 @@ import trio
 
 from trioworker import Manifold
 from trioworker.workers.coordination import lease
-from trioworker.workers.coordination.lease import Info, Key, MemoryStore, Request, Store
+from trioworker.workers.coordination.lease import Grant, Info, Key, MemoryStore, Request, Store
 
 T = TypeVar("T")
 
@@ -78,8 +78,41 @@ class ScriptedStore:
         return await call()
 
 
+@final
+class FakeClaimer:
+    """Claims are answered by the script: an error, "hang", seconds to take, or (None) at once."""
+
+    def __init__(self, *claims: Exception | str | float | None) -> None:
+        self.claims = list(claims)
+        self.waits: list[Exception] = []
+        self.calls: list[tuple[object, ...]] = []
+        self.token = 1
+        self.free = trio.Event()
+
+    async def claim(self, name: str, holder: str, duration: float) -> Grant:
+        self.calls.append((trio.current_time(), "claim", name, holder, duration))
+        sent = trio.current_time()
+        await trio.lowlevel.checkpoint()
+        answer = self.claims.pop(0) if self.claims else None
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, str):
+            await trio.sleep_forever()
+        elif answer is not None:
+            await trio.sleep(answer)
+        return Grant(self.token, sent + duration)
+
+    async def wait_until_expired(self, name: str) -> None:
+        self.calls.append((trio.current_time(), "wait", name))
+        await trio.lowlevel.checkpoint()
+        if self.waits:
+            raise self.waits.pop(0)
+        await self.free.wait()
+        self.free = trio.Event()
+
+
 @asynccontextmanager
-async def open_scripted(store: ScriptedStore) -> AsyncGenerator[Store]:
+async def open_scripted(store: Store) -> AsyncGenerator[Store]:
     """What a `StoreWorker` opens."""
     yield store
 

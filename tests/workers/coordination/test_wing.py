@@ -31,15 +31,20 @@ from trioworker.workers.coordination import (
     fortress,
     gate,
     gateflag,
+    leadership,
     lease,
+    leaseexpiry,
     lifeflag,
     migrationflag,
+    singular,
 )
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
 from trioworker.workers.coordination.gate import Gate, Lock, Unlocker, Waiter
+from trioworker.workers.coordination.leadership import Tracker, Tracking
 from trioworker.workers.coordination.lease import (
     Checker,
+    ClaimDenied,
     Claimer,
     Key,
     Leases,
@@ -53,7 +58,7 @@ from trioworker.workers.coordination.lease import (
 )
 
 from .facades import FakeMigrations
-from .leasing import ScriptedStore, open_scripted
+from .leasing import FakeClaimer, ScriptedStore, open_scripted
 from .taking import Taker, calling, nursery_to_leave
 
 WING = "trioworker.workers.coordination"
@@ -69,13 +74,18 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "fortress": lambda path: fortress.manifold(),
     "gate": lambda path: gate.manifold(),
     "gateflag": lambda path: gateflag.manifold(),
+    "leadership": lambda path: leadership.manifold(
+        leadership.Config(application="app", unit="app/0")
+    ),
     "lease": lambda path: lease.manifold(),
+    "leaseexpiry": lambda path: leaseexpiry.manifold(),
     "lifeflag": lambda path: lifeflag.manifold(
         lifeflag.Config(entity="machine-3", true_when={lifeflag.Life.ALIVE})
     ),
     "migrationflag": lambda path: migrationflag.manifold(
         migrationflag.Config(model=FakeMigrations.MODEL)
     ),
+    "singular": lambda path: singular.manifold(singular.Config(entity="a", claimant="me")),
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
@@ -145,6 +155,26 @@ def stored(call: Callable[[Store], Awaitable[object]], hangs: str) -> Row:
     )
 
 
+def minion(path: Path) -> Worker:
+    """A unit that does not lead, and waits for a lease that nobody frees."""
+    return Tracking(FakeClaimer(ClaimDenied()), leadership.Config(application="app", unit="app/0"))
+
+
+def leader(path: Path) -> Worker:
+    """A unit that leads."""
+    return Tracking(FakeClaimer(), leadership.Config(application="app", unit="app/0"))
+
+
+OF_LEADERS: dict[tuple[str, Any, str], Row] = {
+    ("leadership", Tracker, "claim_leader"): Row(
+        worker=leader,
+        call=lambda its: its.claim_leader(),
+        never_waits="but for a renewal that is due, as tested with the worker",
+    ),
+    ("leadership", Tracker, "wait_leader"): Row(worker=minion, call=lambda its: its.wait_leader()),
+    ("leadership", Tracker, "wait_minion"): Row(worker=leader, call=lambda its: its.wait_minion()),
+}
+
 OF_LEASES: dict[tuple[str, Any, str], Row] = {
     ("lease", Claimer, "claim"): Row(
         worker=over_a_store_that_hangs("claim"),
@@ -189,6 +219,7 @@ OF_LEASES: dict[tuple[str, Any, str], Row] = {
 }
 
 CALLS: dict[tuple[str, type, str], Row] = {
+    **OF_LEADERS,
     **OF_LEASES,
     ("fortress", Guard, "lockdown"): Row(
         worker=lambda path: Fortress(),
@@ -267,6 +298,29 @@ async def of_leases(one: Engine, other: Engine) -> None:
     assert await theirs[Leases].reader("singular").leases() == {}
 
 
+async def of_janitors(one: Engine, other: Engine) -> None:
+    mine = await took(one, "store", Store)
+    theirs = await took(other, "store", Store)
+    await mine[Store].claim(KEY, REQUEST, 0)
+    await theirs[Store].claim(KEY, REQUEST, 0)
+    other.hold("it")
+    await trio.sleep(1.5)
+    assert await mine[Store].expire(10**10) == 0
+    assert await theirs[Store].expire(10**10) == 1
+
+
+async def of_leaders(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Tracker), await took(other, "it", Tracker)
+    assert await mine[Tracker].claim_leader()
+    assert await theirs[Tracker].claim_leader()
+
+
+async def of_singulars(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Flag), await took(other, "it", Flag)
+    assert mine[Flag].check()
+    assert theirs[Flag].check()
+
+
 async def of_sampled_flags(one: Engine, other: Engine) -> None:
     mine, theirs = await took(one, "it", Flag), await took(other, "it", Flag)
     (await took(one, "facade", Script))[Script].tell()
@@ -275,11 +329,24 @@ async def of_sampled_flags(one: Engine, other: Engine) -> None:
     assert (theirs[Flag].check(), theirs.starts) == (True, 1)
 
 
+LEASES = (
+    f'[manifolds.leases]\nuse = "{WING}.lease:manifold"\n'
+    f'[manifolds.store]\nuse = "{WING}.lease:memory_store"'
+)
+
 STORIES: dict[str, tuple[str, Story]] = {
     "flockfortress": ('config = { path = "${FILE}" }', of_flock_fortresses),
     "fortress": ("", of_fortresses),
     "gate": ("", of_gates),
     "gateflag": (f'[manifolds.gate]\nuse = "{WING}.gate:manifold"', of_gate_flags),
+    "leadership": (
+        f'config = {{ application = "app", unit = "app/0" }}\n{LEASES}',
+        of_leaders,
+    ),
+    "leaseexpiry": (
+        f'inputs = {{ store = "store" }}\n[manifolds.store]\nuse = "{WING}.lease:memory_store"',
+        of_janitors,
+    ),
     "lease": (
         f'inputs = {{ store = "store" }}\n[manifolds.store]\nuse = "{WING}.lease:memory_store"',
         of_leases,
@@ -300,6 +367,7 @@ STORIES: dict[str, tuple[str, Story]] = {
         ),
         of_sampled_flags,
     ),
+    "singular": (f'config = {{ entity = "a", claimant = "me" }}\n{LEASES}', of_singulars),
 }
 """For each worker, what else there is in the agent file, and what is done with the two engines."""
 

@@ -45,7 +45,7 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    namespaces: Mapping[str, Namespace] = attrs.field(factory=_usual)
+    namespaces: Mapping[str, Namespace] = attrs.field(factory=_usual, repr=False)
     """Which there are, with their rules; by default ``leadership`` (of an application, by units
     like ``app/0``) and ``singular`` (anything, by anybody)."""
     max_sleep: float = attrs.field(default=60.0, validator=_positive)

@@ -4,27 +4,20 @@ A store of its own needs no life; what others depend on does. `StoreWorker` give
 the store, keeps it open until it is killed, and lets calls through as long as it lives.
 """
 
-from __future__ import annotations
-
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 from weakref import WeakKeyDictionary
 
 import trio
 
-from trioworker import LifetimeError, Manifold, Tomb, TombReport
+from trioworker import Getter, LifetimeError, Manifold, Tomb, TombReport
 
 from ._config import SqliteConfig
 from ._memory import MemoryStore
+from ._model import Info, Key, Request
 from ._store import Store
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-
-    from trioworker import Getter
-
-    from ._model import Info, Key, Request
 
 
 @final
