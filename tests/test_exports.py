@@ -216,6 +216,16 @@ WORKERS: dict[str, list[str]] = {
         "LeaseExpiryReport",
         "manifold",
     ],
+    "trioworker.workers.coordination.retrystrategy": [
+        "Config",
+        "Policies",
+        "Policy",
+        "PolicyChanged",
+        "RetryStrategy",
+        "RetryStrategyReport",
+        "Strategy",
+        "manifold",
+    ],
     "trioworker.workers.coordination.singular": [
         "Config",
         "Facade",

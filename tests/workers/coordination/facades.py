@@ -8,6 +8,7 @@ from tests.patterns.values import Script
 from trioworker import Getter, Manifold, Watcher
 from trioworker.workers.coordination.lifeflag import Life, Lives
 from trioworker.workers.coordination.migrationflag import Migrations, Phase
+from trioworker.workers.coordination.retrystrategy import Policies, Policy
 
 
 @final
@@ -45,6 +46,24 @@ class FakeMigrations:
         return await self.script.watch()
 
 
+@final
+class FakePolicies:
+    """The policies that `script` has; it is only asked about `entity`."""
+
+    ENTITY = "unit-mysql-0"
+
+    def __init__(self, script: Script[Policy]) -> None:
+        self.script = script
+
+    async def retry_policy(self, entity: str) -> Policy:
+        assert entity == self.ENTITY
+        return await self.script.read()
+
+    async def watch_retry_policy(self, entity: str) -> Watcher[object]:
+        assert entity == self.ENTITY
+        return await self.script.watch()
+
+
 def offering(face: type, value: object) -> Manifold:
     """Return a manifold that offers `value` as `face`."""
 
@@ -75,9 +94,19 @@ def migrations() -> Manifold:
     return Manifold(start, outputs={Migrations: _itself, Script: _script})
 
 
+def policies() -> Manifold:
+    """For an agent file: one policy at first, and another when its script tells of a change."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(FakePolicies(Script(Policy(), Policy(), Policy(factor=3))))
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={Policies: _itself, Script: _script})
+
+
 def _itself(facade: object) -> object:
     return facade
 
 
-def _script(facade: FakeLives | FakeMigrations) -> object:
+def _script(facade: FakeLives | FakeMigrations | FakePolicies) -> object:
     return facade.script

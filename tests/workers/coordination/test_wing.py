@@ -36,6 +36,7 @@ from trioworker.workers.coordination import (
     leaseexpiry,
     lifeflag,
     migrationflag,
+    retrystrategy,
     singular,
 )
 from trioworker.workers.coordination.flockfortress import FlockFortress
@@ -57,7 +58,7 @@ from trioworker.workers.coordination.lease import (
     StoreWorker,
 )
 
-from .facades import FakeMigrations
+from .facades import FakeMigrations, FakePolicies
 from .leasing import FakeClaimer, ScriptedStore, open_scripted
 from .taking import Taker, calling, nursery_to_leave
 
@@ -84,6 +85,9 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     ),
     "migrationflag": lambda path: migrationflag.manifold(
         migrationflag.Config(model=FakeMigrations.MODEL)
+    ),
+    "retrystrategy": lambda path: retrystrategy.manifold(
+        retrystrategy.Config(entity=FakePolicies.ENTITY)
     ),
     "singular": lambda path: singular.manifold(singular.Config(entity="a", claimant="me")),
 }
@@ -329,6 +333,15 @@ async def of_sampled_flags(one: Engine, other: Engine) -> None:
     assert (theirs[Flag].check(), theirs.starts) == (True, 1)
 
 
+async def of_retry_strategies(one: Engine, other: Engine) -> None:
+    strategy = retrystrategy.Strategy
+    mine, theirs = await took(one, "it", strategy), await took(other, "it", strategy)
+    (await took(one, "facade", Script))[Script].tell()
+    await trio.sleep(1)
+    assert (mine[strategy].policy.factor, mine.starts) == (3, 2)
+    assert (theirs[strategy].policy.factor, theirs.starts) == (2, 1)
+
+
 LEASES = (
     f'[manifolds.leases]\nuse = "{WING}.lease:manifold"\n'
     f'[manifolds.store]\nuse = "{WING}.lease:memory_store"'
@@ -366,6 +379,14 @@ STORIES: dict[str, tuple[str, Story]] = {
             f'[manifolds.facade]\nuse = "{FACADES}:migrations"'
         ),
         of_sampled_flags,
+    ),
+    "retrystrategy": (
+        (
+            f'config = {{ entity = "{FakePolicies.ENTITY}" }}\n'
+            'inputs = { policies = "facade" }\n'
+            f'[manifolds.facade]\nuse = "{FACADES}:policies"'
+        ),
+        of_retry_strategies,
     ),
     "singular": (f'config = {{ entity = "a", claimant = "me" }}\n{LEASES}', of_singulars),
 }
