@@ -94,6 +94,7 @@ async def test_who_waits_is_told_and_the_store_is_clean_and_what_is_pinned_stays
 
     async def user(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
         taken["leases"] = get("leases", Leases)
+        assert get("expiry", Reporter).report() == get("expiry", Reporter).report()
         task_status.started()
         await trio.sleep_forever()
 
@@ -101,7 +102,7 @@ async def test_who_waits_is_told_and_the_store_is_clean_and_what_is_pinned_stays
         "store": lease.memory_store(),
         "leases": lease.manifold(clock=world),
         "expiry": leaseexpiry.manifold(clock=world),
-        "user": Manifold(user, inputs=("leases",)),
+        "user": Manifold(user, inputs=("leases", "expiry")),
     }
     async with open_engine(parts) as engine, nursery_to_leave() as tasks:
         claimer = taken["leases"].claimer("singular")

@@ -198,9 +198,8 @@ class Singular:
         end = self._end(grant)
         renewed = None
         with trio.move_on_at(end):
+            # Of a process that was stopped past both times, both have come: it does not ask.
             await trio.sleep_until(grant.until - self._duration / 2)
-            # Of a process that was stopped meanwhile the term may be over as well.
-            await trio.lowlevel.checkpoint_if_cancelled()
             renewed = await self._claim()
         if renewed is None:
             raise Refresh(f'"{self.name}": the lease was not renewed in time')

@@ -16,6 +16,7 @@ from trioworker.testing import open_engine
 from trioworker.workers.coordination import lease
 from trioworker.workers.coordination.lease import (
     Busy,
+    InvalidLease,
     Key,
     Leases,
     Request,
@@ -109,6 +110,13 @@ async def test_a_store_is_no_use_before_it_is_open() -> None:
     worker = lease.StoreWorker(lambda: open_sqlite_store(":memory:"))
     with pytest.raises(LifetimeError, match="not open yet"):
         await worker.leases(0)
+    assert repr(worker) == "<StoreWorker 'lease store' alive of None>"
+
+
+@pytest.mark.parametrize("holder, duration", [("", 60), ("me", 0), ("me", float("nan"))])
+def test_a_request_that_makes_no_sense_cannot_be_made(holder: str, duration: float) -> None:
+    with pytest.raises(InvalidLease, match="cannot claim lease for"):
+        Request(holder, duration)
 
 
 async def test_a_store_that_cannot_be_opened_fails_its_worker(tmp_path: Path) -> None:
