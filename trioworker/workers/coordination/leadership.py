@@ -208,8 +208,8 @@ class Tracking:
         except Exception as error:
             raise LeadershipFailed(f"leadership failure: {error}") from error
         else:
-            # A claim that took longer than the term has got nothing.
-            self._set(grant if trio.current_time() < grant.until else None)
+            # If the claim took longer than its term, the renewal that is due says that it is over.
+            self._set(grant)
 
     async def _renew(self, grant: Grant) -> None:
         await trio.sleep_until(self._due(grant))
