@@ -94,7 +94,7 @@ def events(*, follow: bool = False, json: bool = False, socket: Path | None = No
     """Show how the latest runs of each manifold ended, oldest first.
 
     Args:
-        follow: show each transition from now on instead, until the program ends.
+        follow: show each transition from now on instead, until the program stops answering.
         json: print each as JSON, in a line.
         socket: where the program listens, if not the only one of yours.
     """
