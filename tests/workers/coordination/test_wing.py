@@ -67,7 +67,10 @@ FACADES = "tests.workers.coordination.facades"
 
 # -- the tables ------------------------------------------------------------------------------------
 
-NOT_WORKERS: dict[str, str] = {"housing": "makes manifolds of manifolds; what runs is theirs"}
+NOT_WORKERS: dict[str, str] = {
+    "common": "makes workers of workers and manifolds of values; what runs is the program's",
+    "housing": "makes manifolds of manifolds; what runs is theirs",
+}
 """Modules without a `manifold()`, each with the reason."""
 
 MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
