@@ -133,10 +133,10 @@ class Server:
         refuse: Callable[[int, str], Response] | None = None,
     ) -> None:
         self.handler = handler
-        self.limits = Limits() if limits is None else limits
-        self.refuse = _refusal if refuse is None else refuse
-        self.is_closing = False
-        self.requests = 0
+        self.limits: Limits = Limits() if limits is None else limits
+        self.refuse: Callable[[int, str], Response] = _refusal if refuse is None else refuse
+        self.is_closing: bool = False
+        self.requests: int = 0
         """How many were answered."""
         self._connections: set[_Connection] = set()
         self._accepting = trio.CancelScope()

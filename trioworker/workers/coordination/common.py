@@ -53,7 +53,7 @@ class CleanupWorker(Generic[W]):
     def __init__(self, worker: W, cleanup: Callable[[], object], *, timeout: float = 10.0) -> None:
         check_seconds("CleanupWorker(timeout=...)", timeout, zero=False)
         _check_function(cleanup)
-        self.name = name_of(worker)
+        self.name: str = name_of(worker)
         self.worker: W = worker
         self._cleanup = cleanup
         self._timeout = timeout
