@@ -174,6 +174,18 @@ PUBLIC: dict[str, list[str]] = {
 # Workers that are one module each: there a name of another module is no export, so `__all__` alone
 # says what is public.
 WORKERS: dict[str, list[str]] = {
+    "trioworker.workers.coordination.centralhub": [
+        "Config",
+        "Delivery",
+        "Hub",
+        "HubReport",
+        "Message",
+        "Publisher",
+        "Subscriber",
+        "SubscriberReport",
+        "Subscription",
+        "manifold",
+    ],
     "trioworker.workers.coordination.common": ["CleanupWorker", "value_manifold"],
     "trioworker.workers.coordination.flockfortress": [
         "Config",

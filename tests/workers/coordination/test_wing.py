@@ -27,6 +27,7 @@ from trioworker.agent import Agent, load
 from trioworker.patterns import Flag
 from trioworker.workers import coordination
 from trioworker.workers.coordination import (
+    centralhub,
     flockfortress,
     fortress,
     gate,
@@ -38,6 +39,13 @@ from trioworker.workers.coordination import (
     migrationflag,
     retrystrategy,
     singular,
+)
+from trioworker.workers.coordination.centralhub import (
+    Delivery,
+    Hub,
+    Publisher,
+    Subscriber,
+    Subscription,
 )
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.fortress import Fortress, Guard, Guest
@@ -74,6 +82,7 @@ NOT_WORKERS: dict[str, str] = {
 """Modules without a `manifold()`, each with the reason."""
 
 MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
+    "centralhub": lambda path: centralhub.manifold(),
     "flockfortress": lambda path: flockfortress.manifold(flockfortress.Config(path=path / "lock")),
     "fortress": lambda path: fortress.manifold(),
     "gate": lambda path: gate.manifold(),
@@ -97,6 +106,7 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
 """How to make a manifold of each; `path` is an empty directory."""
 
 HANDED_OUT: dict[str, list[Any]] = {
+    "centralhub": [Subscription, Delivery],
     "lease": [Claimer, Checker, Revoker, Pinner, Reader, Store],
 }
 """Faces that a face of the module hands out, or another manifold of it."""
@@ -225,7 +235,30 @@ OF_LEASES: dict[tuple[str, Any, str], Row] = {
     ("lease", Store, "expire"): stored(lambda its: its.expire(0), "expire"),
 }
 
+
+async def listen(hub: Subscriber) -> None:
+    with hub.subscribe("news") as messages:
+        await messages.receive()
+
+
+async def nobody_handles(hub: Any, tasks: trio.Nursery) -> None:
+    """Somebody is subscribed and never reads."""
+
+    async def guest() -> None:
+        with hub.subscribe("news"):
+            await trio.sleep_forever()
+
+    tasks.start_soon(guest)
+    await wait_all_tasks_blocked()
+
+
 CALLS: dict[tuple[str, type, str], Row] = {
+    ("centralhub", Subscription, "receive"): Row(worker=lambda path: Hub(), call=listen),
+    ("centralhub", Delivery, "wait"): Row(
+        worker=lambda path: Hub(),
+        call=lambda hub: hub.publish("news", {}).wait(),
+        prepare=nobody_handles,
+    ),
     **OF_LEADERS,
     **OF_LEASES,
     ("fortress", Guard, "lockdown"): Row(
@@ -263,6 +296,16 @@ async def took(engine: Engine, role: str, *faces: Any) -> Taker:
     engine.install(f"taker-of-{role}", taker.manifold())
     await engine.wait_state(f"taker-of-{role}", "started")
     return taker
+
+
+async def of_hubs(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Publisher, Subscriber), await took(other, "it", Subscriber)
+    with mine[Subscriber].subscribe("*") as near, theirs[Subscriber].subscribe("*") as far:
+        mine[Publisher].publish("news", {})
+        assert (await near.receive()).topic == "news"
+        with trio.move_on_after(1) as scope:
+            await far.receive()
+        assert scope.cancelled_caught
 
 
 async def of_fortresses(one: Engine, other: Engine) -> None:
@@ -351,6 +394,7 @@ LEASES = (
 )
 
 STORIES: dict[str, tuple[str, Story]] = {
+    "centralhub": ("", of_hubs),
     "flockfortress": ('config = { path = "${FILE}" }', of_flock_fortresses),
     "fortress": ("", of_fortresses),
     "gate": ("", of_gates),
