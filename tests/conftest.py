@@ -8,6 +8,7 @@ runs the quick ones, ``--tier=full`` (the default, `make test`) those and the fu
 """
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,11 +19,14 @@ SCALE = {"quick": 1, "full": 1, "long": 20}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Hypothesis draw the same examples each time, and new ones in the long tier.
+    """Hear SIGINT; let Hypothesis draw the same examples each time, and new ones in the long tier.
 
-    So a run of the checks that fails says something about the change, and is never bad luck; and
-    no deadline per example: machines differ by more than any that would still mean something.
+    A shell that runs us in the background has us ignore SIGINT, and the programs that we start with
+    us: tests of interrupts would wait for ever. The same examples, so that a run of the checks that
+    fails says something about the change, and is never bad luck; and no deadline for an example:
+    machines differ by more than any that would still mean something.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     is_long = config.getoption("--tier") == "long"
     settings.register_profile("trioworker", deadline=None, print_blob=True, derandomize=not is_long)
     settings.load_profile("trioworker")
