@@ -60,7 +60,7 @@ nitpick_ignore_regex = [
     # Other people's objects.
     (
         r"py:.*",
-        r"(attr|attrs|cattrs|collections|contextlib|enum|os|outcome|pathlib|trio|types)\..*",
+        r"(attr|attrs|cattrs|collections|contextlib|enum|os|outcome|pathlib|signal|trio|types)\..*",
     ),
     (r"py:.*", r"typing\..*"),
     # Type variables have no page of their own.

@@ -1,6 +1,7 @@
 """Who knows lives and migrations, played by a script; also as manifolds for an agent file."""
 
-from typing import final
+import signal
+from typing import Protocol, final, runtime_checkable
 
 import trio
 
@@ -9,6 +10,7 @@ from trioworker import Getter, Manifold, Watcher
 from trioworker.workers.coordination.lifeflag import Life, Lives
 from trioworker.workers.coordination.migrationflag import Migrations, Phase
 from trioworker.workers.coordination.retrystrategy import Policies, Policy
+from trioworker.workers.coordination.simplesignalhandler import Signals
 
 
 @final
@@ -104,8 +106,40 @@ def policies() -> Manifold:
     return Manifold(start, outputs={Policies: _itself, Script: _script})
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """Who pretends that signals come."""
+
+    def tell(self, number: signal.Signals) -> None: ...
+
+
+@final
+class FakeSignals:
+    """Signals that the test sends, to nobody else in the process."""
+
+    def __init__(self) -> None:
+        self.send, self.channel = trio.open_memory_channel[signal.Signals](10)
+
+    def tell(self, number: signal.Signals) -> None:
+        self.send.send_nowait(number)
+
+
+def signals() -> Manifold:
+    """For an agent file: signals that a test sends."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(FakeSignals())
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={Signals: _same, Telling: _same})
+
+
 def _itself(facade: object) -> object:
     return facade
+
+
+def _same(signals: FakeSignals) -> FakeSignals:
+    return signals
 
 
 def _script(facade: FakeLives | FakeMigrations | FakePolicies) -> object:

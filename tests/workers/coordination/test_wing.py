@@ -11,6 +11,7 @@ is missing from it is tested as well, so that a new worker only adds its rows.
 import importlib
 import inspect
 import pkgutil
+import signal
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -22,7 +23,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.patterns.values import Script
-from trioworker import Dying, Engine, Manifold, Worker, open_worker
+from trioworker import Dying, Engine, Manifold, Reporter, Worker, open_worker
 from trioworker.agent import Agent, load
 from trioworker.patterns import Flag
 from trioworker.workers import coordination
@@ -38,6 +39,7 @@ from trioworker.workers.coordination import (
     lifeflag,
     migrationflag,
     retrystrategy,
+    simplesignalhandler,
     singular,
 )
 from trioworker.workers.coordination.centralhub import (
@@ -66,7 +68,7 @@ from trioworker.workers.coordination.lease import (
     StoreWorker,
 )
 
-from .facades import FakeMigrations, FakePolicies
+from .facades import FakeMigrations, FakePolicies, Telling
 from .leasing import FakeClaimer, ScriptedStore, open_scripted
 from .taking import Taker, calling, nursery_to_leave
 
@@ -101,6 +103,7 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "retrystrategy": lambda path: retrystrategy.manifold(
         retrystrategy.Config(entity=FakePolicies.ENTITY)
     ),
+    "simplesignalhandler": lambda path: simplesignalhandler.manifold(),
     "singular": lambda path: singular.manifold(singular.Config(entity="a", claimant="me")),
 }
 """How to make a manifold of each; `path` is an empty directory."""
@@ -388,6 +391,13 @@ async def of_retry_strategies(one: Engine, other: Engine) -> None:
     assert (theirs[strategy].policy.factor, theirs.starts) == (2, 1)
 
 
+async def of_signal_handlers(one: Engine, other: Engine) -> None:
+    mine, theirs = await took(one, "it", Reporter), await took(other, "it", Reporter)
+    (await took(one, "source", Telling))[Telling].tell(signal.SIGHUP)
+    await trio.sleep(1)
+    assert (mine.starts, theirs.starts) == (2, 1)
+
+
 LEASES = (
     f'[manifolds.leases]\nuse = "{WING}.lease:manifold"\n'
     f'[manifolds.store]\nuse = "{WING}.lease:memory_store"'
@@ -434,6 +444,14 @@ STORIES: dict[str, tuple[str, Story]] = {
             f'[manifolds.facade]\nuse = "{FACADES}:policies"'
         ),
         of_retry_strategies,
+    ),
+    "simplesignalhandler": (
+        (
+            'config = { default = "bounce" }\n'
+            'inputs = { signals = "source" }\n'
+            f'[manifolds.source]\nuse = "{FACADES}:signals"'
+        ),
+        of_signal_handlers,
     ),
     "singular": (f'config = {{ entity = "a", claimant = "me" }}\n{LEASES}', of_singulars),
 }
