@@ -162,7 +162,7 @@ def _table(rows: Sequence[Row], *, wrap: bool) -> Table:
 
 def _blocks(rows: Sequence[Row], *, details: bool) -> Iterable[RenderableType]:
     """Yield a line for each manifold, with its sentences below it."""
-    table = _grid("manifold", "state", ">since", ">starts")
+    table = _grid("manifold", "state", ">since", "starts")
     heads = [(shown(row.name), duration(row.since), str(row.starts)) for row in rows]
     name, since, starts = (
         max(len(title), *map(len, column))
@@ -172,9 +172,11 @@ def _blocks(rows: Sequence[Row], *, details: bool) -> Iterable[RenderableType]:
     )
     for column, width in zip(table.columns, (name, 8, since, starts), strict=True):
         column.width, column.no_wrap = width, True
+    # Not the column's to do: where the last one ends differs between the versions of rich.
+    table.columns[-1].header = "starts".rjust(starts)
     below: list[RenderableType] = []
     for row, head in zip(rows, heads, strict=True):
-        table.add_row(head[0], _state(row.state), *head[1:])
+        table.add_row(head[0], _state(row.state), head[1], head[2].rjust(starts))
         if details:
             below = [
                 Padding(Text(text, "dim"), (0, 0, 0, 2))
