@@ -19,6 +19,18 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
+class Word(enum.StrEnum):
+    ON = "on"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Old(str, enum.Enum):  # noqa: UP042 - as many still write it
+    NEW = "new"
+
+
 @attrs.frozen
 class Inner:
     x: int
@@ -70,6 +82,10 @@ WHEN = dt.datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - TOML has such
         (Inner | str, {"x": 1}, Inner(1)),
         (Literal["a", 1], 1, 1),
         (Colour, "red", Colour.RED),
+        (Word, "on", Word.ON),
+        (Level, 1, Level.LOW),
+        (Old, "new", Old.NEW),
+        (tuple[Word, ...], ["on"], (Word.ON,)),
         (list[int], [1, 2], [1, 2]),
         (Sequence[int], [1, 2], (1, 2)),
         (tuple[int, ...], [1, 2], (1, 2)),
@@ -115,6 +131,8 @@ def test_what_fits_is_taken(type_: Any, given: object, value: object) -> None:
         (list[int] | str, ["1"], ["$[0]: expected an integer, got '1'"]),
         (Literal["a", "b"], "c", ["$: expected 'a' or 'b', got 'c'"]),
         (Literal[1], True, ["$: expected 1, got true"]),
+        (Word, "off", ["$: expected 'on', got 'off'"]),
+        (Level, 2, ["$: expected 1, got 2"]),
         (Colour, "green", ["$: expected 'red' or 'blue', got 'green'"]),
         (list[int], "12", ["$: expected an array, got '12'"]),
         (list[int], {"a": 1}, ["$: expected an array, got a table"]),
@@ -176,3 +194,13 @@ def test_what_does_not_fit_is_told(type_: Any, given: object, lines: list[str]) 
 
     assert sorted(map(str, problems.found)) == lines
     assert (made is FAILED) == bool(lines)
+
+
+@pytest.mark.parametrize("type_, given", [(Word, "on"), (Level, 1), (Old, "new"), (Colour, "red")])
+def test_an_enum_that_is_a_string_or_a_number_too_is_still_an_enum(
+    type_: type[enum.Enum], given: object
+) -> None:
+    """It was left the plain string, which is equal, and no other string was refused."""
+    value = structure(given, type_, (), Problems())
+
+    assert type(value) is type_

@@ -124,7 +124,7 @@ def converter() -> Converter:
     """Return the one converter there is."""
     made = Converter()
     for type_, hook in _SCALARS.items():
-        made.register_structure_hook(type_, hook)
+        made.register_structure_hook(type_, _or_enum(hook))
     # The containers are cattrs' own business, once the value is one: a string is a sequence too.
     busy: list[Any] = []
 
@@ -252,6 +252,15 @@ def _literal(type_: Any) -> Hook:
 def _enum(type_: type[enum.Enum]) -> Hook:
     choice = _choice([member.value for member in type_])
     return lambda value, _: type_(choice(value, type_))
+
+
+def _or_enum(hook: Hook) -> Hook:
+    """Return `hook`, but for enums: cattrs finds it by the base, and a `StrEnum` is a string."""
+
+    def either(value: Any, type_: Any) -> Any:
+        return _enum(type_)(value, type_) if _is_enum(type_) else hook(value, type_)
+
+    return either
 
 
 def _union(made: Converter, type_: Any) -> Hook:
