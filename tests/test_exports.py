@@ -264,6 +264,12 @@ WORKERS: dict[str, list[str]] = {
         "Term",
         "manifold",
     ],
+    "trioworker.workers.coordination.terminationworker": [
+        "Terminated",
+        "TerminationReport",
+        "TerminationWorker",
+        "manifold",
+    ],
     "trioworker.workers.coordination.lifeflag": [
         "Config",
         "EntityNotFound",

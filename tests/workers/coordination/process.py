@@ -15,9 +15,11 @@ from typing import final
 
 import trio
 
-from trioworker import open_worker
+from trioworker import Engine, EngineConfig, open_worker
+from trioworker.workers.coordination import terminationworker
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.gate import Gate, Latch
+from trioworker.workers.coordination.terminationworker import Terminated
 
 BOUND = 90.0
 """Seconds after which a sign will not come any more."""
@@ -53,6 +55,24 @@ async def unlock(path: Path) -> None:
         await trio.sleep_forever()
 
 
+async def terminate(path: Path) -> None:
+    """Run an engine until it is to remove itself; then do."""
+
+    def is_fatal(error: BaseException) -> bool:
+        return isinstance(error, Terminated)
+
+    engine = Engine(EngineConfig(is_fatal=is_fatal))
+    engine.install("termination", terminationworker.manifold())
+    try:
+        async with open_worker(engine):
+            await engine.wait_state("termination", "started")
+            say("ready")
+            await engine.wait()
+    except Terminated:
+        path.unlink()  # noqa: ASYNC240 - nobody else runs
+        say("removed")
+
+
 async def read(path: Path) -> None:
     """Visit again and again, and read the two halves of what is beside the lock."""
     async with open_worker(FlockFortress(path)) as fortress:
@@ -75,7 +95,8 @@ async def halves(directory: Path) -> str:
 
 
 ACTIONS: dict[str, Callable[[Path], Awaitable[None]]] = {
-    action.__name__: action for action in (visit, lock_down, read, read_carelessly, unlock)
+    action.__name__: action
+    for action in (visit, lock_down, read, read_carelessly, terminate, unlock)
 }
 
 
@@ -110,6 +131,15 @@ class Process:
         with trio.fail_after(BOUND):
             while len(self.lines) < count:
                 await self._came.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        with trio.fail_after(BOUND):
+            return await self._process.wait()
 
     async def kill(self) -> None:
         """With -9."""

@@ -41,6 +41,7 @@ from trioworker.workers.coordination import (
     retrystrategy,
     simplesignalhandler,
     singular,
+    terminationworker,
 )
 from trioworker.workers.coordination.centralhub import (
     Delivery,
@@ -105,6 +106,7 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     ),
     "simplesignalhandler": lambda path: simplesignalhandler.manifold(),
     "singular": lambda path: singular.manifold(singular.Config(entity="a", claimant="me")),
+    "terminationworker": lambda path: terminationworker.manifold(),
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
@@ -394,8 +396,17 @@ async def of_retry_strategies(one: Engine, other: Engine) -> None:
 async def of_signal_handlers(one: Engine, other: Engine) -> None:
     mine, theirs = await took(one, "it", Reporter), await took(other, "it", Reporter)
     (await took(one, "source", Telling))[Telling].tell(signal.SIGHUP)
-    await trio.sleep(1)
+    await trio.sleep(0.5)  # less than the delay after an error
     assert (mine.starts, theirs.starts) == (2, 1)
+
+
+async def of_terminations(one: Engine, other: Engine) -> None:
+    """A signal belongs to the process, and is tested with the worker; this is the rest."""
+    mine, theirs = await took(one, "it", Reporter), await took(other, "it", Reporter)
+    other.hold("it")
+    await trio.sleep(1)
+    [still, over] = [taker[Reporter].report() for taker in (mine, theirs)]
+    assert [report.tomb.state for report in (still, over)] == ["alive", "dead"]  # type: ignore[attr-defined]  # a report is any object
 
 
 LEASES = (
@@ -454,6 +465,7 @@ STORIES: dict[str, tuple[str, Story]] = {
         of_signal_handlers,
     ),
     "singular": (f'config = {{ entity = "a", claimant = "me" }}\n{LEASES}', of_singulars),
+    "terminationworker": ("", of_terminations),
 }
 """For each worker, what else there is in the agent file, and what is done with the two engines."""
 
