@@ -65,7 +65,7 @@ __all__ = [
     "source",
 ]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Handler = Callable[[signal.Signals], BaseException | None]
 """Says with what error to end because of a signal; ``None``: without."""
@@ -342,11 +342,11 @@ class SignalSource:
         try:
             self._send.send_nowait(number)
         except (trio.WouldBlock, trio.BrokenResourceError):
-            logger.warning("%s: %s is dropped: nobody reads", self.name, number.name)
+            _logger.warning("%s: %s is dropped: nobody reads", self.name, number.name)
 
     async def _drop_all(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
-            logger.warning(
+            _logger.warning(
                 "%s: %s came in the last moment, and is dropped",
                 self.name,
                 signal.Signals(number).name,
