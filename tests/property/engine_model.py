@@ -31,7 +31,9 @@ passes.
   that one wanted (no delay) if it is reached by the verb first, else not;
 - a health time that ends between the fall of a run and its end counts or does not;
 - an input that changes between the last step of a run with helpers and its end, in one instant,
-  comes before the end or after it: after it, it ends or shortens the delay.
+  comes before the end or after it: after it, it ends or shortens the delay;
+- one whose run was stopped before its first step starts again as soon as that has ended, which may
+  be before an optional input begins anew, or after: then it waits for it.
 """
 
 from __future__ import annotations
@@ -195,6 +197,7 @@ class Man:
     jitter: float = 0.0
     cap: float = math.inf  # when a live change ends it, at the latest
     other_cap: float | None = None  # if a change came after its end
+    is_early: bool = False  # a run of it ended uncalled: it may have started again before others
     other_way: tuple[frozenset[int], list[float]] | None = None  # if its end was wanted after all
     starts: int = 0
     ends: list[str] = field(default_factory=list[str])
@@ -422,6 +425,8 @@ class Model:
         if man is not None and man.run is not None and man.run.is_over:
             self._catch_up()
         self._go_other_way(entry.name)
+        if man is not None and man.is_early and self._can_start(man, early=True):
+            self._start(man)
         run = self._seen(entry, lambda r: not r.called and r.state == "starting")
         run.number = entry.run
         for name, number in entry.data.items():
@@ -562,6 +567,7 @@ class Model:
         self._catch_up()
         self._decide(entry.data["states"])
         for man in self.mans.values():
+            man.is_early = False
             if man.rest == "delayed" and man.run is None:
                 self._check_delay(man, entry.data["delays"].get(man.name))
             if man.run is not None:
@@ -667,12 +673,12 @@ class Model:
             self._start(able[0])
         self.runs = [run for run in self.runs if not (run.ended and self._released(run))]
 
-    def _can_start(self, man: Man) -> bool:
+    def _can_start(self, man: Man, *, early: bool = False) -> bool:
         if man.run is not None or man.rest != "waiting" or self.is_closing or not self.is_open:
             return False
         if any(self._state(name) != "started" for name in man.spec.inputs):
             return False
-        return not any(self._state(name) in BUSY for name in man.spec.optional)
+        return early or not any(self._state(name) in BUSY for name in man.spec.optional)
 
     def _state(self, name: str) -> str:
         man = self.mans.get(name)
@@ -781,6 +787,7 @@ class Model:
         run.must_ask = False
         self._lose(run)
         run.ended, man.run = True, None
+        man.is_early = man.is_early or not run.called
         kind = judge(run.leaves if run.filtered is None else run.filtered)
         man.ends.append("stopped" if kind == "returned" and run.planned else kind)
         self._count_health(man, run)
