@@ -165,19 +165,23 @@ async def test_the_level_of_one_manifold_can_be_changed_while_it_runs(
     assert {record.name for record in caplog.records} == {"trioworker.engine.loud"}
 
 
-async def test_a_logger_is_made_only_to_be_used(
+async def test_a_logger_that_nobody_has_asked_for_is_not_made_for_a_line(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def bounce(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
-        if current_manifold() in asked:
-            asked.remove("unheard of")
-            raise Bounce
+    """It would be kept for ever, also that of a manifold which came once and is gone."""
+
+    async def fail_once(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        if not caplog.records:
+            raise OSError("gone")
         await serve(get, task_status=task_status)
 
-    asked = ["unheard of"]
     engine = Engine()
-    engine.install("unheard of", Manifold(bounce))
+    engine.install("unheard of", Manifold(fail_once))
     await running(engine, nothing)
 
-    assert asked == []
-    assert "trioworker.engine.unheard of" not in logging.root.manager.loggerDict
+    [record] = caplog.records
+    assert record.name == "trioworker.engine.unheard of"
+    assert record.filename == "_history.py"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], OSError)
+    assert record.name not in logging.root.manager.loggerDict

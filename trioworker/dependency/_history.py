@@ -68,49 +68,62 @@ def _told(run: Run, kind: Kind) -> str:
     return "stopped" if run.planned and kind is Kind.RETURNED else kind
 
 
-def logger_of(name: str, level: int) -> logging.Logger | None:
-    """Return the logger of the manifold `name` if it wants to log at `level`, else ``None``.
+def _write(
+    name: str, level: int, message: str, *args: object, error: Exception | None = None
+) -> None:
+    """Write a line to the logger of the manifold `name`, with the traceback of `error`.
 
     ``logging`` keeps every logger for ever, and making one costs as much as half a restart. So one
-    that nobody has set anything of is made only to be used.
+    that nobody has asked for is not made: the engine's own writes the line, under its name.
     """
     own = f"{_parent.name}.{name}"
-    if own not in _parent.manager.loggerDict and not _parent.isEnabledFor(level):
-        return None
-    logger = logging.getLogger(own)
-    return logger if logger.isEnabledFor(level) else None
+    logger = _parent.manager.loggerDict.get(own)
+    if isinstance(logger, logging.Logger):
+        logger.log(level, message, *args, exc_info=error)
+        return
+    told = None if error is None else (type(error), error, error.__traceback__)
+    place = _parent.findCaller()
+    record = _parent.makeRecord(own, level, *place[:2], message, args, told, place[2])
+    _parent.handle(record)
+
+
+def _is_wanted(name: str, level: int) -> bool:
+    logger = _parent.manager.loggerDict.get(f"{_parent.name}.{name}")
+    return (logger if isinstance(logger, logging.Logger) else _parent).isEnabledFor(level)
 
 
 def log(node: Node, kind: Kind, error: BaseException | None, event: Event, delay: float) -> None:
     """Log how a run of `node` ended and what follows."""
-    level = _LEVELS[kind]
-    logger = logger_of(node.name, level)
-    if logger is None:
+    level, name = _LEVELS[kind], node.name
+    if not _is_wanted(name, level):
         return
     if error is None:
-        logger.log(level, '"%s" manifold returned, and %s', node.name, _next(event, delay))
+        _write(name, level, '"%s" manifold returned, and %s', name, _next(event, delay))
     else:
         what = "failed" if level == logging.ERROR else "ended"
         # An interrupt is raised in the end, and whoever sent it needs no traceback of it.
         told = error if level == logging.ERROR and isinstance(error, Exception) else None
-        logger.log(
+        _write(
+            name,
             level,
             '"%s" manifold %s, and %s: %s',
-            node.name,
+            name,
             what,
             _next(event, delay),
             describe(error),
-            exc_info=told,
+            error=told,
         )
 
 
 def log_stuck(run: Run) -> None:
     """Log that `run` does not end although it was cancelled, and where it stands."""
-    logger = logger_of(run.node.name, logging.ERROR)
-    if logger is not None:
-        logger.error(
+    name = run.node.name
+    if _is_wanted(name, logging.ERROR):
+        _write(
+            name,
+            logging.ERROR,
             '"%s" manifold is stuck: cancelled %s s ago and still running; it stands at\n  %s',
-            run.node.name,
+            name,
             run.manifold.stop_timeout,
             "\n  ".join(run.stuck or ()) or "an unknown place",
         )
