@@ -33,7 +33,8 @@ passes.
 - an input that changes between the last step of a run with helpers and its end, in one instant,
   comes before the end or after it: after it, it ends or shortens the delay;
 - one whose run was stopped before its first step starts again as soon as that has ended, which may
-  be before an optional input begins anew, or after: then it waits for it.
+  be before an optional input begins anew, or after: then it waits for it; or before the next verb
+  stops it once more, or after: then there is one start less.
 """
 
 from __future__ import annotations
@@ -197,6 +198,7 @@ class Man:
     jitter: float = 0.0
     cap: float = math.inf  # when a live change ends it, at the latest
     other_cap: float | None = None  # if a change came after its end
+    uncalled: int = 0  # so many runs ended before their first step
     is_early: bool = False  # a run of it ended uncalled: it may have started again before others
     other_way: tuple[frozenset[int], list[float]] | None = None  # if its end was wanted after all
     starts: int = 0
@@ -788,6 +790,7 @@ class Model:
         self._lose(run)
         run.ended, man.run = True, None
         man.is_early = man.is_early or not run.called
+        man.uncalled += not run.called
         kind = judge(run.leaves if run.filtered is None else run.filtered)
         man.ends.append("stopped" if kind == "returned" and run.planned else kind)
         self._count_health(man, run)
