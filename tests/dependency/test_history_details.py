@@ -1,10 +1,11 @@
 """What is kept of an end, and the line of the log that tells it and what follows, word for word."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 
-from trioworker.dependency._history import log, record, what_ended
+from trioworker.dependency._history import log, log_stuck, record, what_ended
 from trioworker.dependency._manifold import Manifold
 from trioworker.dependency._node import Node, Run
 from trioworker.dependency._states import Event, State
@@ -113,3 +114,75 @@ def test_only_a_planned_stop_tells_how_long_it_took() -> None:
     run.planned = True
     assert what_ended(run, Kind.ERROR, error, 100.0) == ("db", "error", OSError, 3.0)
     assert what_ended(run, Kind.RETURNED, None, 100.0) == ("db", "stopped", None, 3.0)
+
+
+STUCK = (
+    '"asked-for" manifold is stuck: cancelled 10.0 s ago and still running; it stands at\n'
+    "  an unknown place"
+)
+
+
+@pytest.fixture
+def own() -> Iterator[tuple[logging.Logger, list[logging.LogRecord]]]:
+    """The logger of one manifold, because somebody asked for it, and what it was given."""
+    given: list[logging.LogRecord] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            given.append(record)
+
+    logger, handler = logging.getLogger("trioworker.engine.asked-for"), Handler()
+    logger.addHandler(handler)
+    yield logger, given
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    del logging.root.manager.loggerDict[logger.name]
+
+
+def test_a_logger_that_somebody_asked_for_is_given_the_lines_of_its_manifold(
+    own: tuple[logging.Logger, list[logging.LogRecord]], caplog: pytest.LogCaptureFixture
+) -> None:
+    error = OSError("gone")
+    log(Node("asked-for"), Kind.ERROR, error, Event.AGAIN, 0.0)
+    log(Node("another"), Kind.ERROR, error, Event.AGAIN, 0.0)
+
+    [record] = own[1]
+    assert record.exc_info
+    assert record.exc_info[1] is error
+    assert [r.name for r in caplog.records] == [
+        "trioworker.engine.asked-for",
+        "trioworker.engine.another",
+    ]
+
+
+def test_its_level_is_the_one_that_counts(
+    own: tuple[logging.Logger, list[logging.LogRecord]], caplog: pytest.LogCaptureFixture
+) -> None:
+    logger, given = own
+    run = run_of(Node("asked-for"))
+    logger.setLevel(logging.CRITICAL)
+    log(Node("asked-for"), Kind.ERROR, OSError("gone"), Event.AGAIN, 0.0)
+    log_stuck(run)
+    assert given == []
+
+    logger.setLevel(logging.DEBUG)
+    log(Node("asked-for"), Kind.RETURNED, None, Event.RETURN, 0.0)
+    log_stuck(run)
+    assert [(record.levelno, record.getMessage()) for record in given] == [
+        (logging.DEBUG, '"asked-for" manifold returned, and is done'),
+        (logging.ERROR, STUCK),
+    ]
+
+
+@pytest.mark.parametrize("kind, error", [(Kind.ERROR, OSError("gone")), (Kind.RETURNED, None)])
+def test_a_line_without_a_logger_of_its_own_says_as_much(
+    kind: Kind, error: OSError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    log(Node("db"), kind, error, Event.AGAIN, 0.0)
+
+    [record] = caplog.records
+    told = (OSError, error, None) if error else None
+    assert (record.name, record.exc_info) == ("trioworker.engine.db", told)
+    assert (record.filename, record.funcName) == ("_history.py", "_write")
+    assert record.lineno > 0
