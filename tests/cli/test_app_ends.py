@@ -147,3 +147,18 @@ def test_an_interrupt_before_the_command_line_is_there_ends_without_a_traceback(
 
     assert caught.value.code == 130
     assert capsys.readouterr().err == ""
+
+
+def test_what_needs_an_extra_only_when_it_prints_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    def without_rich() -> int:
+        raise ModuleNotFoundError("No module named 'rich'", name="rich.table")
+
+    monkeypatch.setattr(_app, "main", without_rich)
+
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+
+    assert caught.value.code == 2
+    assert 'pip install "trioworker[cli]"' in capsys.readouterr().err
