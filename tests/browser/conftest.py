@@ -146,8 +146,16 @@ def shop(tmp_path: Path) -> Iterator[Program]:
         yield program
 
 
+@pytest.fixture
+def chrome(started_chrome: "Chrome") -> "Chrome":
+    """The browser, rid of the last test's page and of what it said when its program ended."""
+    started_chrome.get("about:blank")
+    started_chrome.get_log("browser")  # type: ignore[no-untyped-call]  # of selenium
+    return started_chrome
+
+
 @pytest.fixture(scope="session")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Generator["Chrome"]:
+def started_chrome(tmp_path_factory: pytest.TempPathFactory) -> Generator["Chrome"]:
     """The browser, for all tests: it takes a second to start."""
     browser, driver = _found()
     from selenium import webdriver

@@ -125,7 +125,6 @@ def page(chrome: "Chrome", shop: Program) -> Iterator[Page]:
     page.console()
     yield page
     assert page.console() == []
-    chrome.get("about:blank")
 
 
 def test_the_page_shows_every_manifold_and_its_graph(page: Page) -> None:
@@ -321,6 +320,50 @@ def test_a_wrong_token_is_told(chrome: "Chrome", shop: Program) -> None:
     assert page.all("#rows tr") == []
 
 
+def test_a_page_that_waits_for_its_token_asks_for_nothing(chrome: "Chrome", shop: Program) -> None:
+    """A browser says that the graph was opened also when it stands open in the page that came."""
+    page = Page(chrome, shop)
+    chrome.get(shop.url)
+    wait_for(page.one("#token").is_displayed)
+    page.run("""
+        document.getElementById("timeline").open = true;
+        for (const id of ["graph", "timeline"])
+            document.getElementById(id).dispatchEvent(new Event("toggle"));
+    """)
+    page.one("#token").send_keys(TOKEN + ENTER)
+    page.wait_live()
+
+    assert page.console() == []
+
+
+def test_what_came_of_an_earlier_token_does_not_forget_the_right_one(
+    chrome: "Chrome", shop: Program
+) -> None:
+    page = Page(chrome, shop)
+    chrome.get(shop.url)
+    wait_for(page.one("#token").is_displayed)
+    page.run("""
+        const real = window.fetch;
+        window.fetch = async (...what) => {
+            window.fetch = real;
+            const answer = await real(...what);
+            await new Promise((go_on) => { window.go_on = go_on; });
+            return answer;
+        };
+    """)
+    page.one("#token").send_keys("wrong" + ENTER)
+    wait_for(lambda: page.run("return Boolean(window.go_on)"))
+    page.one("#token").send_keys(TOKEN + ENTER)
+    page.wait_live()
+    page.run("window.go_on()")
+    shop.crash("clock", "out of time")
+
+    wait_for(lambda: "out of time" in page.cell("clock", 5))
+    assert page.text("#live") == "live"
+    assert page.text("#refused") == ""
+    page.console()  # it has complained of the wrong token
+
+
 def test_a_manifold_may_be_called_as_what_the_page_skips_to(
     chrome: "Chrome", tmp_path: Path
 ) -> None:
@@ -330,7 +373,6 @@ def test_a_manifold_may_be_called_as_what_the_page_skips_to(
         page.click('#rows tr[data-name="rows"] .n')
 
         wait_for(lambda: "rows has been started for" in page.text("#details"))
-        chrome.get("about:blank")
 
 
 def test_who_comes_and_who_goes_is_seen(chrome: "Chrome", tmp_path: Path) -> None:
@@ -347,7 +389,6 @@ def test_who_comes_and_who_goes_is_seen(chrome: "Chrome", tmp_path: Path) -> Non
         names = [row.get_attribute("data-name") for row in page.all("#rows tr")]
         assert names == list(program.report()["manifolds"])
         assert page.console() == []
-        chrome.get("about:blank")
 
 
 def test_a_state_is_seen_before_the_page_comes_anew(page: Page) -> None:
@@ -384,7 +425,6 @@ def test_a_burst_of_events_does_not_hold_the_page_up(chrome: "Chrome", tmp_path:
 
         assert page.run("return window.longest") < 2000
         assert page.console() == []
-        chrome.get("about:blank")
 
 
 def test_it_says_that_the_program_is_gone_and_catches_up_when_it_is_back(page: Page) -> None:

@@ -66,7 +66,7 @@ class Refused extends Error {
 }
 
 async function ask(path, options = {}) {
-  const headers = new Headers(options.headers);
+  const headers = new Headers(options.headers), known = token;
   if (token) headers.set("Authorization", `Bearer ${token}`);
   const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
   if (response.ok) return response;
@@ -75,7 +75,7 @@ async function ask(path, options = {}) {
     const said = await response.json();
     text = [said.error, said.hint].filter(Boolean).join("; ") || text;
   } catch { /* no JSON: the status has to do */ }
-  if (response.status === 401) lock();
+  if (response.status === 401 && known === token) lock();
   throw new Refused(response.status, text);
 }
 
@@ -135,9 +135,10 @@ function write(element, text) {
 }
 
 async function fresh() {
+  const known = token;
   const text = await (await ask("./", { headers: { Accept: "text/html" } })).text();
   const page = new DOMParser().parseFromString(text, "text/html");
-  if ("locked" in page.body.dataset) { lock(); throw new Refused(401, "locked"); }
+  if ("locked" in page.body.dataset) { if (known === token) lock(); throw new Refused(401, "locked"); }
   adopt(page);
 }
 
@@ -348,7 +349,7 @@ function link(name) {
 // -- graph --
 
 const graph = paced(async () => {
-  if (!$("graph").open) return true;
+  if (is_locked() || !$("graph").open) return true;
   const around = picked === null ? "" : `?around=${encoded(picked)}`;
   const text = await (await ask(`graph.svg${around}`)).text();
   const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
@@ -580,7 +581,7 @@ $("drain").addEventListener("click", async () => {
 // -- timeline --
 
 const timeline = paced(async () => {
-  if (!$("timeline").open) return true;
+  if (is_locked() || !$("timeline").open) return true;
   const { traceEvents } = await json("trace.json");
   const names = new Map();
   const lanes = new Map([...rows].filter(([, row]) => !row.hidden).slice(0, LANES).map(([name]) => [name, []]));
