@@ -157,6 +157,34 @@ async def test_a_wait_for_a_lock_ends_with_an_error(database: Database, path: Pa
                 pytest.fail("two writers")
 
 
+async def test_who_opens_a_database_that_another_has_just_made_waits_for_it(path: Path) -> None:
+    """SQLite itself does not wait where a new database is about to become one with WAL."""
+    maker = apsw.Connection(str(path))
+    maker.execute("BEGIN IMMEDIATE; CREATE TABLE t (x)")
+
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _finish() -> None:
+            await trio.sleep(0.03)  # a few of its attempts
+            maker.execute("COMMIT")
+            maker.close()
+
+        assert await stored(path) == []
+
+
+async def test_who_opens_a_database_does_not_wait_for_ever(path: Path) -> None:
+    maker = apsw.Connection(str(path))
+    maker.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(apsw.BusyError) as caught:
+        async with open_database(path, busy_timeout=0.05):
+            pytest.fail("it was opened")
+
+    assert caught.value.__notes__ == [f"database: {path}"]
+    maker.close()
+
+
 async def test_tasks_take_turns(database: Database) -> None:
     async def add() -> None:
         async with database.transaction() as transaction:

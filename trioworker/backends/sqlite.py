@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 import trio
@@ -226,7 +227,15 @@ async def _set_up(connection: _Connection, path: str, busy_timeout: float) -> No
 
     try:
         await connection.set_busy_handler(wait_for_lock)
-        mode = await connection.run(pragmas)
+        for attempts in count():  # pragma: no branch - it ends by itself
+            try:
+                mode = await connection.run(pragmas)
+                break
+            except apsw.BusyError:
+                # SQLite asks no handler where a database becomes one with WAL: two processes that
+                # open a new one at once get here.
+                if not await wait_for_lock(attempts):
+                    raise
         if mode != "wal" and path != ":memory:":
             raise apsw.CantOpenError(f"its file system does not allow WAL, only {mode!r}")
     except apsw.Error as exc:
