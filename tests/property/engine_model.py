@@ -34,11 +34,15 @@ passes.
   comes before the end or after it: after it, it ends or shortens the delay;
 - one whose run was stopped before its first step starts again as soon as that has ended, which may
   be before an optional input begins anew, or after: then it waits for it; or before the next verb
-  stops it once more, or after: then there is one start less.
+  stops it once more, or after: then there is one start less;
+- a verb that foreign code calls after a cancellation from outside may come before the engine has
+  felt it or after: after it, all stops already, and a removal changes nothing. The two go on side
+  by side (`others`) until one of them is wrong, or the states tell.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,6 +249,7 @@ class Model:
         self.hooked_verbs = 0  # each may have stopped one that had not begun, or prevented it
         self.cancelled_outside = False
         self.must_feel_outside = False  # which it does at its next step
+        self.others: list[Model] = []  # which felt it before a verb that this one takes first
         self.fatal: list[str] = []
         self.reasons = 0  # given to kill()
 
@@ -289,6 +294,40 @@ class Model:
         Raises:
             Wrong: it is against a rule.
         """
+        if entry.hooked and entry.what in VERBS and self.must_feel_outside:
+            self.others.append(self._felt_outside())
+        self.others = [other for other in self.others if other._allows(entry)]
+        try:
+            self._take(entry)
+        except Wrong:
+            if not self.others:
+                raise
+            self._become(self.others[0])
+        if entry.what == "quiet" and self.others:
+            seen = entry.data["states"]
+            self._become(next((m for m in (self, *self.others) if m.states() == seen), self))
+            self.others = []
+
+    def _felt_outside(self) -> Model:
+        """Return what this one would be if it had felt the cancellation from outside already."""
+        other = copy.deepcopy(self)
+        other.others = []
+        other._catch_up()
+        return other
+
+    def _allows(self, entry: Entry) -> bool:
+        try:
+            self._take(entry)
+        except Wrong:
+            return False
+        return True
+
+    def _become(self, other: Model) -> None:
+        others = [each for each in self.others if each is not other]
+        vars(self).update(vars(other))
+        self.others = others
+
+    def _take(self, entry: Entry) -> None:
         if not entry.hooked:
             for run in [r for r in self.runs if r.left and r.is_over and not r.had_helpers]:
                 if not run.ended:

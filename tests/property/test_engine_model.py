@@ -401,6 +401,37 @@ def test_a_shutdown_ends_in_order_and_leaves_all_stopped() -> None:
     assert model.states() == {"a": "stopped", "b": "stopped"}
 
 
+def cancelled_and_uninstalled(**states: str) -> Story:
+    """Cancelled from outside; before anybody was seen to feel it, `a` is asked, and removes `b`."""
+    story = Story(a=Spec(ask=True), b=Spec())
+    story.up("a", "b")
+    story.quiet()
+    story.tell("hold", "b")
+    story.stopped("b")
+    story.quiet()
+    story.tell("restart", "a")
+    story.tell("cancel")
+    story.tell("uninstall", "b", hooked=True)
+    story.tell("asked", "a", 1, [])
+    story.stopped("a")
+    story.tell("quiet", data={"delays": {}, "shielded": set(), "states": states})
+    return story
+
+
+def test_a_verb_may_come_before_or_after_a_cancellation_from_outside_is_felt() -> None:
+    assert cancelled_and_uninstalled(a="stopped").states() == {"a": "stopped"}
+    both = {"a": "stopped", "b": "stopped"}
+    assert cancelled_and_uninstalled(**both).states() == both
+
+
+def test_a_cancellation_from_outside_allows_no_third_thing() -> None:
+    assert cancelled_and_uninstalled(a="stopped", b="held").states() == {"a": "stopped"}
+
+    story = cancelled_and_uninstalled(a="stopped", b="stopped")
+    story.tell("begin", "b", 2, {})
+    story.is_wrong("not now")
+
+
 def test_a_second_interrupt_ends_all_order() -> None:
     story = pair()
     story.tell("install", data={"specs": {"x": Spec(), "y": Spec()}, "later": None})
