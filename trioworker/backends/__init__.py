@@ -4,5 +4,6 @@ One module each, imported by its name, because each may need what not everybody 
 
 - `trioworker.backends.http`: an HTTP server; ``pip install "trioworker[introspection]"``;
 - `trioworker.backends.inotify`: a directory's changes, on Linux;
+- `trioworker.backends.signals`: signals of the operating system;
 - `trioworker.backends.sqlite`: a SQLite database; ``pip install "trioworker[sqlite]"``.
 """

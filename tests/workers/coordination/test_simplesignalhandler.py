@@ -271,6 +271,12 @@ async def test_a_signal_in_the_last_moment_hits_nobody(caplog: pytest.LogCapture
     assert told + its.report().came == 1
 
 
+async def test_the_end_of_a_source_needs_no_time(mock_clock: MockClock) -> None:
+    """It waited for signals of its last moment, for ever on a clock that stands still."""
+    async with open_worker(SignalSource(SourceConfig(signals=["SIGUSR1"]))) as its:
+        await clean_kill(its)
+
+
 async def test_more_than_anybody_takes_is_dropped_and_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioworker import open_worker
 from trioworker.testing import check_alive, clean_kill
@@ -69,6 +69,12 @@ async def test_one_that_comes_in_its_last_moment_is_not_lost(how: str) -> None:
             await run.ended.wait()
 
     assert isinstance(run.error, Terminated)
+
+
+async def test_its_end_needs_no_time(mock_clock: MockClock) -> None:
+    """It waited for signals of its last moment, for ever on a clock that stands still."""
+    async with open_worker(TerminationWorker()) as worker:
+        await clean_kill(worker)
 
 
 async def test_several_are_one_and_none_is_left_to_abort_the_process() -> None:

@@ -42,10 +42,9 @@ import attrs
 import trio
 
 from trioworker import Bounce, Manifold, Reporter, Tomb, TombReport, TrioworkerError, Uninstall
+from trioworker.backends.signals import SignalInbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trioworker import Getter
 
 __all__ = [
@@ -71,7 +70,6 @@ Handler = Callable[[signal.Signals], BaseException | None]
 """Says with what error to end because of a signal; ``None``: without."""
 
 _KEPT = 64
-_LAST_MOMENT = 0.01
 _UNCATCHABLE = (signal.SIGKILL, signal.SIGSTOP)
 
 
@@ -305,19 +303,18 @@ class SignalSource:
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Take them until killed. They are registered before it is ready."""
-        with (
-            self._tomb,
-            self._send,
-            trio.open_signal_receiver(*_numbers(self._config.signals)) as it,
-        ):
-            task_status.started(self)
+        signals = SignalInbox(*_numbers(self._config.signals))
+        with self._tomb, self._send:
             try:
-                async for number in it:
-                    self._keep(signal.Signals(number))
+                with signals:
+                    task_status.started(self)
+                    while True:
+                        self._keep(await signals.receive())
             finally:
-                # What is left in a receiver hits the process with what was registered before.
-                with trio.move_on_after(_LAST_MOMENT, shield=True):
-                    await self._drop_all(it)
+                for number in signals.take_all():
+                    _logger.warning(
+                        "%s: %s came in the last moment, and is dropped", self.name, number.name
+                    )
 
     def kill(self, reason: BaseException | None = None) -> None:
         """Ask to stop."""
@@ -343,14 +340,6 @@ class SignalSource:
             self._send.send_nowait(number)
         except (trio.WouldBlock, trio.BrokenResourceError):
             _logger.warning("%s: %s is dropped: nobody reads", self.name, number.name)
-
-    async def _drop_all(self, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            _logger.warning(
-                "%s: %s came in the last moment, and is dropped",
-                self.name,
-                signal.Signals(number).name,
-            )
 
 
 @final

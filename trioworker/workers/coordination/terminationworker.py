@@ -27,15 +27,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import trio
 
 from trioworker import Manifold, Reporter, Tomb, TombReport
+from trioworker.backends.signals import SignalInbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trioworker import Getter
 
 __all__ = ["Terminated", "TerminationReport", "TerminationWorker", "manifold"]
-
-_LAST_MOMENT = 0.01
 
 
 class Terminated(Exception):
@@ -67,15 +64,15 @@ class TerminationWorker:
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Wait until killed or for the signal. It is registered before it is ready."""
-        with self._tomb, trio.open_signal_receiver(signal.SIGABRT) as signals:
-            task_status.started(self)
+        signals = SignalInbox(signal.SIGABRT)
+        with self._tomb:
             try:
-                await self._one_of(signals)
+                with signals:
+                    task_status.started(self)
+                    await signals.receive()
+                    self._came = True
             finally:
-                # What is left in a receiver hits the process with what was registered before.
-                with trio.move_on_after(_LAST_MOMENT, shield=True):
-                    while True:
-                        await self._one_of(signals)
+                self._came |= bool(signals.take_all())
                 if self._came:
                     raise Terminated("SIGABRT came: the program is to remove itself")
 
@@ -93,10 +90,6 @@ class TerminationWorker:
 
     def __repr__(self) -> str:
         return f"<TerminationWorker {self.name!r} {self._tomb.state}>"
-
-    async def _one_of(self, signals: AsyncIterator[int]) -> None:
-        await anext(signals)
-        self._came = True
 
 
 @final
