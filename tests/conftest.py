@@ -14,6 +14,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+# Fixtures for all: a server that is started once.
+from tests.services.etcd import etcd as etcd
+
 TIERS = ("quick", "full", "long")
 SCALE = {"quick": 1, "full": 1, "long": 20}
 
