@@ -7,7 +7,10 @@ resolved here, and is let through by name below instead.
 import ast
 import importlib.util
 import inspect
+import pkgutil
+import re
 import runpy
+import sys
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
@@ -56,44 +59,39 @@ autodoc_typehints_format = "short"
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
+OTHERS = ["apsw", "attr", "attrs", "cattrs", "h11", "outcome", "psycopg", "trio"]
 nitpick_ignore_regex = [
     # Other people's objects.
-    (
-        r"py:.*",
-        r"(attr|attrs|cattrs|collections|contextlib|enum|os|outcome|pathlib|signal|trio|types)\..*",
-    ),
-    (r"py:.*", r"typing\..*"),
+    (r"py:.*", rf"({'|'.join([*OTHERS, *sys.stdlib_module_names])})\..*"),
     # Type variables have no page of their own.
     (r"py:class", r"(.+\.)?(T|P|W|Args|[A-Z]\w*T|T_\w+)"),
     # Only imported for the type checkers, so all that is left of them is the last part of the name.
     (r"py:class", r"(AbstractContextManager|AsyncIterator|Awaitable|Callable|Path|TracebackType)"),
-    # Aliases and bundles of keyword arguments, told of where they are used: `Manifold`, `Runner`.
-    (r"py:class", r"(.+\.)?(StartFunction|Start|Options)"),
+    # Aliases and bundles of keyword arguments, told of where they are used: `Manifold`, `Runner`,
+    # what a database takes and gives.
+    (r"py:class", r"(.+\.)?(StartFunction|Start|Options|Value|Row)"),
     # What an `EventStream` is made of; only an engine makes one.
     (r"py:class", r"Observers"),
 ]
 
-# The packages whose public names the reference has, as far as they are there.
+# The modules whose public names the reference has: all whose name has no underscore and that say
+# what is public.
 PACKAGES = [
-    name
-    for name in [
-        "trioworker",
-        "trioworker.dependency",
-        "trioworker.testing",
-        "trioworker.patterns",
-        "trioworker.agent",
-        "trioworker.workers.agent.introspection",
-        "trioworker.workers.coordination.lease",
-    ]
-    if (spec := importlib.util.find_spec(name)) and spec.origin  # else it has no __init__.py yet
+    "trioworker",
+    *(
+        found.name
+        for found in pkgutil.walk_packages(trioworker.__path__, "trioworker.")
+        if "._" not in found.name and hasattr(import_module(found.name), "__all__")
+    ),
 ]
 
 
 @cache
 def origins(package: str) -> dict[str, str]:
-    """Return the public names of `package`, and the private module that each comes from.
+    """Return the public names of `package`, and the module that each comes from.
 
-    Read off its imports, because public objects say that they live in the package.
+    Read off its imports, because public objects say that they live in the package. What is not
+    imported from a module of ours is made in `package` itself.
     """
     module = import_module(package)
     tree = ast.parse(inspect.getsource(module))
@@ -106,7 +104,8 @@ def origins(package: str) -> dict[str, str]:
                 if name in module.__all__ and not inspect.ismodule(getattr(module, name)):
                     inner = origins(source) if source in PACKAGES else {}
                     found[name] = inner.get(alias.name, source)
-    return found
+    own = [name for name in module.__all__ if not inspect.ismodule(getattr(module, name))]
+    return found | dict.fromkeys(set(own) - set(found), package)
 
 
 class Public(SphinxDirective):
@@ -132,14 +131,44 @@ class Public(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=False)
 
 
+class Modules(SphinxDirective):
+    """Each public module of the package that is named: its docstring, and all that it exports."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each module; it is where the cross-references to it lead."""
+        above = self.arguments[0]
+        return [
+            self.section(package, package.removeprefix(f"{above}."))
+            for package in PACKAGES
+            if package.rpartition(".")[0] == above
+        ]
+
+    def section(self, package: str, title: str) -> nodes.section:
+        """Return the section of one module, whose names come in the order of its source."""
+        lines = [f".. automodule:: {package}", "   :no-index:", "", f".. module:: {package}", ""]
+        analyzer = ModuleAnalyzer.for_module(package)
+        analyzer.analyze()
+        names = origins(package)
+        for name in sorted(names, key=lambda name: analyzer.tagorder.get(name, 0)):
+            lines += described(f"{package}.{name}", getattr(import_module(package), name))
+        section = nodes.section(ids=[nodes.make_id(title)], names=[title])
+        section += nodes.title("", "", nodes.literal("", title))
+        section += self.parse_text_to_nodes("\n".join(lines), allow_section_headings=False)
+        return section
+
+
 def described(name: str, thing: object) -> list[str]:
     """Return what makes autodoc describe `thing`."""
     if not inspect.isclass(thing):
-        return [f".. {'autofunction' if callable(thing) else 'autodata'}:: {name}", ""]
+        return [f".. {'autofunction' if inspect.isroutine(thing) else 'autodata'}:: {name}", ""]
     if not issubclass(thing, BaseException):
         # A field whose name says it all is a field: it comes without a text.
         bare = ["   :undoc-members:"] if fields(thing) else []
-        return [f".. autoclass:: {name}", "   :members:", *bare, ""]
+        # Where others of ours make it, the docstring says so, and how is not for users.
+        made = "()" if re.search(r"\b(makes it|made by)\b", thing.__doc__ or "") else ""
+        return [f".. autoclass:: {name}{made}", "   :members:", *bare, ""]
     # By their bases users know what to catch; a base of our own that is private is of no use.
     public = all("._" not in base.__module__ for base in thing.__bases__)
     bases = ["   :show-inheritance:"] if public else []
@@ -193,11 +222,11 @@ def check_complete(app: Sphinx, env: BuildEnvironment) -> None:  # noqa: ARG001 
         module = import_module(package)
         for name, source in origins(package).items():
             thing = getattr(module, name)
-            home = thing.__module__ if package != "trioworker" else package
+            home = getattr(thing, "__module__", package)
             for full in (name, *(f"{name}.{field}" for field in fields(thing))):
-                if f"{home}.{full}" not in python.objects:
+                if not {f"{home}.{full}", f"{package}.{full}"} & python.objects.keys():
                     logging.getLogger(__name__).warning(
-                        "docs/reference.md lacks %s.%s, from %s", package, full, source
+                        "docs/reference lacks %s.%s, from %s", package, full, source
                     )
 
 
@@ -216,6 +245,7 @@ def setup(app: Sphinx) -> None:
     for package in PACKAGES:
         merge_sources(package)
     app.add_directive("public", Public)
+    app.add_directive("modules", Modules)
     app.connect("autodoc-process-docstring", keep_whole, priority=400)  # before napoleon
     app.connect("missing-reference", resolve_private)
     app.connect("env-check-consistency", check_complete)

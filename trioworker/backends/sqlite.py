@@ -99,7 +99,7 @@ class Transaction:
 class Database:
     """An open database; made by `open_database`. Tasks that use it take turns."""
 
-    def __init__(self, connection: _Connection, path: str) -> None:
+    def __init__(self, connection: Any, path: str) -> None:  # Any: not for others to make
         self._connection: _Connection | None = connection
         self._path = path
         self._file = _identity(path)
