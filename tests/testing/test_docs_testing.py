@@ -2,31 +2,15 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-DOCS = Path(__file__).parents[2] / "docs"
+from ..pages import DOCS, shown
+
 PAGES = ["testing", "manifolds", "coordination"]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def shown(page: str) -> dict[str, Callable[..., Awaitable[None]]]:
-    """The page's tests by name. Each block keeps its place: errors name the page's lines."""
-    path = DOCS / f"{page}.md"
-    text = path.read_text(encoding="utf-8")
-    module = ModuleType(f"docs_{page}")
-    for block in BLOCK.finditer(text):
-        lines_before = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * lines_before + block[1], path, "exec"), vars(module))
-    return {name: test for name, test in vars(module).items() if name.startswith("test_")}
-
-
 TESTS = {page: shown(page) for page in PAGES}
 
 
