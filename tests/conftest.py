@@ -14,8 +14,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# Fixtures for all: a server that is started once.
+# Fixtures for all: servers that are started once.
 from tests.services.etcd import etcd as etcd
+from tests.services.postgres import postgres as postgres
 
 TIERS = ("quick", "full", "long")
 SCALE = {"quick": 1, "full": 1, "long": 20}
