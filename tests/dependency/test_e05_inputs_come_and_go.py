@@ -316,6 +316,35 @@ async def test_e5_siblings_that_a_change_wakes_start_in_the_right_order(
         assert program.starts == ["root", "cache", "api"]
 
 
+async def test_e5_one_that_is_about_to_start_again_is_waited_for_whatever_it_ended_with(
+    autojump_clock: MockClock,
+) -> None:
+    # It misses what has come meanwhile: so it starts at once, and "api" not before it.
+    async def missing_too_late(life: Life) -> None:
+        async def fail() -> None:
+            await trio.sleep(1)
+            raise Missing("no prices")
+
+        async def linger() -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+
+        if "prices" not in program.doubles:
+            life.get.start_soon(fail)
+            life.get.start_soon(linger)
+        await serve(life)
+
+    program = Program()
+    program.install("cache", live=("prices",), body=missing_too_late)
+    api = program.install("api", optional=("cache",))
+    async with program.running():
+        program.install("prices")
+        await trio.sleep(1.5)
+        assert (api.starts, api.state) == (1, "waiting")
+        await program.settle()
+        assert program.starts == ["cache", "api", "prices", "cache", "api"]
+
+
 async def test_e5_a_name_that_is_required_by_one_and_optional_for_another_serves_both() -> None:
     program = Program()
     program.install("db")

@@ -518,7 +518,7 @@ class Machine:
         node.ends += 1
         node.run = None
         node.why = why
-        waits = kind is Kind.MISSING and event is Event.AGAIN and not run.planned
+        waits = kind is Kind.MISSING and event is Event.AGAIN and not (run.planned or node.changed)
         node.missing = node.why if waits else None
         record(run, kind, error, now, self._config.history)
         if self._feed is not None:
@@ -541,8 +541,6 @@ class Machine:
         if run.stuck is None:  # else it let go when it got stuck
             self._let_go(run, now)
         if event is Event.AGAIN:
-            if node.changed:
-                node.missing = None
             self._try_start(node)
 
     def _next(
