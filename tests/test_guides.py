@@ -1,6 +1,7 @@
 """The guides of the documentation are true: each is a module with tests, and these are run here."""
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
@@ -28,3 +29,33 @@ def test_each_test_of_a_guide_has_a_name_of_its_own(page: str) -> None:
     names = re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)
 
     assert sorted(names) == sorted(GUIDES[page])
+
+
+def names_of_ours(page: str) -> list[str]:
+    """What stands in backticks in the second column of the page's tables."""
+    rows = re.findall(r"^\| .* \| (.*) \| .*\|$", page, re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+
+
+def is_a_name(dotted: str) -> bool:
+    """Whether it is a public name of the package, or of the wing that has the workers."""
+    name, _, rest = dotted.partition(".")
+    for package in ("trioworker", "trioworker.workers.coordination"):
+        found: object = import_module(package)
+        if find_spec(f"{package}.{name}"):
+            found, last = import_module(f"{package}.{name}"), rest
+        else:
+            last = dotted
+        for attribute in last.split("."):
+            found = getattr(found, attribute, getattr(found, "__annotations__", {}).get(attribute))
+        if found is not None:
+            return True
+    return False
+
+
+def test_the_table_for_those_who_come_from_go_names_what_there_is() -> None:
+    page = (DOCS / "howto" / "from-juju-worker.md").read_text(encoding="utf-8")
+    names = names_of_ours(page)
+
+    assert len(names) > 80
+    assert [name for name in names if not is_a_name(name)] == []
