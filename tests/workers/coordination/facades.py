@@ -9,6 +9,7 @@ from tests.patterns.values import Script
 from trioworker import Getter, Manifold, Watcher
 from trioworker.workers.coordination.lifeflag import Life, Lives
 from trioworker.workers.coordination.migrationflag import Migrations, Phase
+from trioworker.workers.coordination.reboot import Action, Reboots
 from trioworker.workers.coordination.retrystrategy import Policies, Policy
 from trioworker.workers.coordination.simplesignalhandler import Signals
 
@@ -106,6 +107,34 @@ def policies() -> Manifold:
     return Manifold(start, outputs={Policies: _itself, Script: _script})
 
 
+@final
+class FakeReboots:
+    """The actions that `script` has; it is only asked about `machine`."""
+
+    MACHINE = "3"
+
+    def __init__(self, script: Script[Action]) -> None:
+        self.script = script
+
+    async def reboot_action(self, machine: str) -> Action:
+        assert machine == self.MACHINE
+        return await self.script.read()
+
+    async def watch_reboot_action(self, machine: str) -> Watcher[object]:
+        assert machine == self.MACHINE
+        return await self.script.watch()
+
+
+def reboots() -> Manifold:
+    """For an agent file: nothing at first, and a reboot when its script tells of a change."""
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[object]) -> None:
+        task_status.started(FakeReboots(Script(Action.NOTHING, Action.REBOOT)))
+        await trio.sleep_forever()
+
+    return Manifold(start, outputs={Reboots: _itself, Script: _script})
+
+
 @runtime_checkable
 class Telling(Protocol):
     """Who pretends that signals come."""
@@ -142,5 +171,5 @@ def _same(signals: FakeSignals) -> FakeSignals:
     return signals
 
 
-def _script(facade: FakeLives | FakeMigrations | FakePolicies) -> object:
+def _script(facade: FakeLives | FakeMigrations | FakePolicies | FakeReboots) -> object:
     return facade.script

@@ -15,11 +15,15 @@ from typing import final
 
 import trio
 
+from tests.patterns.values import Script
 from trioworker import Engine, EngineConfig, open_worker
 from trioworker.workers.coordination import terminationworker
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.gate import Gate, Latch
+from trioworker.workers.coordination.reboot import Action, MachineLock, Reboot, executing
 from trioworker.workers.coordination.terminationworker import Terminated
+
+from .facades import FakeReboots
 
 BOUND = 90.0
 """Seconds after which a sign will not come any more."""
@@ -73,6 +77,18 @@ async def terminate(path: Path) -> None:
         say("removed")
 
 
+async def go_down(path: Path) -> None:
+    """Find that the machine is to be booted again; say how, and leave it at that."""
+    reboots = FakeReboots(Script(Action.REBOOT))
+    async with executing(tell):
+        await Reboot(reboots, FakeReboots.MACHINE, MachineLock(path)).run()
+    await trio.sleep_forever()
+
+
+async def tell(action: Action) -> None:
+    say(action)
+
+
 async def read(path: Path) -> None:
     """Visit again and again, and read the two halves of what is beside the lock."""
     async with open_worker(FlockFortress(path)) as fortress:
@@ -96,7 +112,7 @@ async def halves(directory: Path) -> str:
 
 ACTIONS: dict[str, Callable[[Path], Awaitable[None]]] = {
     action.__name__: action
-    for action in (visit, lock_down, read, read_carelessly, terminate, unlock)
+    for action in (go_down, visit, lock_down, read, read_carelessly, terminate, unlock)
 }
 
 

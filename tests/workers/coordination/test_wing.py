@@ -38,6 +38,7 @@ from trioworker.workers.coordination import (
     leaseexpiry,
     lifeflag,
     migrationflag,
+    reboot,
     retrystrategy,
     simplesignalhandler,
     singular,
@@ -101,6 +102,7 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
     "migrationflag": lambda path: migrationflag.manifold(
         migrationflag.Config(model=FakeMigrations.MODEL)
     ),
+    "reboot": lambda path: reboot.manifold(reboot.Config(machine="3", lock=path / "lock")),
     "retrystrategy": lambda path: retrystrategy.manifold(
         retrystrategy.Config(entity=FakePolicies.ENTITY)
     ),
@@ -409,6 +411,15 @@ async def of_terminations(one: Engine, other: Engine) -> None:
     assert [report.tomb.state for report in (still, over)] == ["alive", "dead"]  # type: ignore[attr-defined]  # a report is any object
 
 
+async def of_reboots(one: Engine, other: Engine) -> None:
+    facade = await took(one, "facade", Script)
+    await trio.sleep(1)  # or its first look sees the change as well
+    facade[Script].tell()
+    await trio.sleep(0.5)  # less than the delay after an error
+    assert one.report().manifolds["it"].failures == 1
+    assert other.report().manifolds["it"].failures == 0
+
+
 LEASES = (
     f'[manifolds.leases]\nuse = "{WING}.lease:manifold"\n'
     f'[manifolds.store]\nuse = "{WING}.lease:memory_store"'
@@ -447,6 +458,14 @@ STORIES: dict[str, tuple[str, Story]] = {
             f'[manifolds.facade]\nuse = "{FACADES}:migrations"'
         ),
         of_sampled_flags,
+    ),
+    "reboot": (
+        (
+            'config = { machine = "3", lock = "${FILE}" }\n'
+            'inputs = { reboots = "facade" }\n'
+            f'[manifolds.facade]\nuse = "{FACADES}:reboots"'
+        ),
+        of_reboots,
     ),
     "retrystrategy": (
         (
