@@ -15,7 +15,6 @@ from trioworker.dependency._states import (
     Event,
     Intention,
     State,
-    moved,
 )
 
 PAIRS = list(itertools.product(State, Event))
@@ -43,16 +42,19 @@ def test_a_pair_in_the_table_moves_to_where_the_table_says(state: State, event: 
 
     engine._machine._move(node, event, 2.0)
 
-    assert moved("api", state, event) is TABLE[state][event]
     assert node.state is TABLE[state][event]
     assert node.since == (1.0 if node.state is state else 2.0)
 
 
 @pytest.mark.parametrize("state, event", [(s, e) for s, e in PAIRS if e not in TABLE[s]], ids=str)
 def test_a_pair_that_is_not_in_the_table_is_refused_naming_both(state: State, event: Event) -> None:
-    with pytest.raises(InternalError) as caught:
-        moved("api", state, event)
+    engine, node = Engine(), node_in(state)
 
+    with pytest.raises(InternalError) as caught:
+        engine._machine._move(node, event, 2.0)
+
+    assert node.state is state
+    assert node.since == 1.0
     assert '"api"' in str(caught.value)
     assert str(event) in str(caught.value)
     assert str(state) in str(caught.value)

@@ -81,6 +81,7 @@ class Engine:
             random=random,
         )
         self._registry = self._machine.registry
+        self._on_helper = self._start_helper  # bound once, not for each run
 
     # -- a worker ---------------------------------------------------------------------------------
 
@@ -366,7 +367,7 @@ class Engine:
             # its inputs may be gone, so all it may do is wait its turn to end.
             await trio.sleep_forever()
         manifold = run.manifold
-        get = RunGetter(run, self._start_helper)
+        get = RunGetter(run, self._on_helper)
         awaitable: Any = manifold.start(get, task_status=run)
         # The first test is the common answer, at a tenth of the cost of the second.
         if not isinstance(awaitable, CoroutineType) and not inspect.isawaitable(awaitable):

@@ -33,11 +33,10 @@ from .._util import is_cancelled as is_cancellation
 from ._current import call_as
 from ._history import log, log_stuck, record, what_ended
 from ._judge import judge
-from ._manifold import endless
 from ._node import Node, Run, place, stack_of, story, task_frames
 from ._observers import Observers
 from ._registry import Registry
-from ._states import BUSY, MOVING, Event, Intention, State, moved
+from ._states import BUSY, MOVING, TABLE, Event, Intention, State, impossible
 from ._timers import Timers
 from ._verdicts import Kind, RetryAfter
 
@@ -81,6 +80,7 @@ class Machine:
         self.is_open = False  # runs may be started
         self.is_closing = False
         self.moving = 0  # nodes in a state that will be left by itself
+        self.now: Callable[[], float] = _no_time_yet  # seconds on the clock of whoever opens us
         self._config = config
         self._tomb = tomb
         self._spawn = spawn
@@ -91,6 +91,9 @@ class Machine:
         self._runs = 0
         self._origins = 0  # how many things have set off transitions so far
         self._origin = 0  # the number of the one that what happens now follows from
+        # Bound once: else each run would carry two more objects for the garbage collector.
+        self._on_ready = self._ready
+        self._on_stuck = self._got_stuck
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -139,6 +142,8 @@ class Machine:
     def open(self) -> None:
         """Begin: start what can be started."""
         self.is_open = not self.is_closing
+        # The clock's own, because trio.current_time() looks for the clock each time.
+        self.now = trio.lowlevel.current_clock().current_time
         now = self.now()
         for node in self.registry.all_installed():
             node.since = now  # what came before had no clock
@@ -159,19 +164,20 @@ class Machine:
     def _move(self, node: Node, event: Event, now: float | None = None) -> None:
         """Change the state of `node` by the table, and tell those who depend on it."""
         before = node.state
-        try:
-            after = moved(node.name, before, event)
-        except InternalError as exc:
-            self._break(exc)
-            raise
+        after = TABLE[before].get(event)
         if after is before:
             return
+        if after is None:
+            exc = impossible(node.name, before, event)
+            self._break(exc)
+            raise exc
         if now is None:
             now = self.now()
         node.state = after
         node.since = now
         node.origin = self._origin
-        self.moving += (after in MOVING) - (before in MOVING)
+        more = (after in MOVING) - (before in MOVING)
+        self.moving += more
         if self.observers.active:
             self.observers.moved(node, before, _cause(node), now)
         if self._feed is not None:
@@ -182,7 +188,7 @@ class Machine:
             self._output_went(node)
         elif node.optional_by and before in BUSY and after not in BUSY:
             self._try_start_all(node.optional_by)
-        if not self.moving:
+        if more < 0 and not self.moving:
             self._settle()
 
     def _settle(self) -> None:
@@ -194,20 +200,23 @@ class Machine:
     def _output_came(self, node: Node) -> None:
         if node.output is not None:
             node.output.value = node.run
-        for dependent in node.required_by or ():
-            dependent.unready -= 1
-        for dependent in list(node.optional_by or ()):
-            run = dependent.run
-            if run is not None and dependent.state in _UP and node not in run.uses:
-                self._stop([dependent], f"its optional input {node.name!r} came")
+        if node.required_by:
+            for dependent in node.required_by:
+                dependent.unready -= 1
+        if node.optional_by:
+            for dependent in list(node.optional_by):
+                run = dependent.run
+                if run is not None and dependent.state in _UP and node not in run.uses:
+                    self._stop([dependent], f"its optional input {node.name!r} came")
         # After that, lest one starts that needs both us and somebody who is to stop for us.
         self._tell_readers(node)
 
     def _output_went(self, node: Node) -> None:
         if node.output is not None:
             node.output.value = None
-        for dependent in node.required_by or ():
-            dependent.unready += 1
+        if node.required_by:
+            for dependent in node.required_by:
+                dependent.unready += 1
         self._tell_readers(node)
 
     def _tell_readers(self, node: Node) -> None:
@@ -284,21 +293,21 @@ class Machine:
         )
 
     def _start(self, node: Node) -> None:
-        manifold = cast("Manifold", node.manifold)  # what is installed has one
+        manifold: Manifold = node.manifold  # type: ignore[assignment]  # what is installed has one
         uses = node.required
         if node.optional:
             uses = (*uses, *(o for o in node.optional if o.state is State.STARTED))
         now = self.now()
-        run = Run(node, manifold, now, uses, self._ready)
+        run = Run(node, manifold, now, uses, self._on_ready)
         for used in uses:
             used.users += 1
         node.run = run
         node.changed = False
         node.starts += 1
         self._runs += 1
-        if not endless(manifold.start_timeout):
-            when = now + cast("float", manifold.start_timeout)
-            run.timer = self.timers.add(when, self._too_late, run)
+        limit = manifold.start_timeout
+        if limit is not None and limit < math.inf:
+            run.timer = self.timers.add(now + limit, self._too_late, run)
         self._move(node, Event.START, now)
         if self._feed is not None:
             self._feed.put("start", node.name, node.starts)
@@ -315,7 +324,7 @@ class Machine:
         if run.is_over:
             return
         self.set_off(run.node)
-        if run.node.state is not State.STOPPING:
+        if run.timer is not None and run.node.state is not State.STOPPING:
             self.timers.cancel(run.timer)  # of start_timeout
         if run.node.state is State.STARTING:
             run.value = value
@@ -435,9 +444,10 @@ class Machine:
 
     def _watch_stop(self, run: Run, now: float) -> None:
         limit = run.manifold.stop_timeout
-        self.timers.cancel(run.timer)
-        if not endless(limit):
-            run.timer = self.timers.add(now + cast("float", limit), self._got_stuck, run)
+        if run.timer is not None:
+            self.timers.cancel(run.timer)
+        if limit is not None and limit < math.inf:
+            run.timer = self.timers.add(now + limit, self._on_stuck, run)
 
     def fall(self, run: Run) -> None:
         """`run` is ending by itself: an error is leaving it, or it took too long to start."""
@@ -480,7 +490,8 @@ class Machine:
             is_cancelled: whether the engine cancels all runs, so that a ``Cancelled`` is no fault.
         """
         run.is_over = True
-        self.timers.cancel(run.timer)
+        if run.timer is not None:
+            self.timers.cancel(run.timer)
         if run.stopping is not None:
             run.stopping.set()
         if leaving is None and not run.late and run.ask_error is None:
@@ -682,14 +693,6 @@ class Machine:
         self._move(node, Event.REMOVE)
         self.registry.remove(node, farewell)
 
-    @staticmethod
-    def now() -> float:
-        """Return the time on Trio's clock, in seconds."""
-        try:
-            return trio.current_time()
-        except RuntimeError:  # described before trio.run(): nothing has a time yet
-            return 0.0
-
 
 _INSTANT = 1e-6
 """Seconds that are no delay: a timer would take longer to set."""
@@ -698,6 +701,10 @@ _UP = frozenset({State.STARTING, State.STARTED})
 
 # By intention: what a run, or having none, leads to, whatever its end was.
 _RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
+
+
+def _no_time_yet() -> float:
+    return 0.0
 
 
 def _users(node: Node) -> list[Node]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -456,8 +455,3 @@ def _check_roles(manifold: Manifold) -> None:
                 msg = f'"{role}" is declared twice, in {seen[role]} and in {field}: keep one'
                 raise ValueError(msg)
             seen[role] = field
-
-
-def endless(seconds: float | None) -> bool:
-    """Whether a time-out means never."""
-    return seconds is None or seconds == math.inf

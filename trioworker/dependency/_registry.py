@@ -72,7 +72,7 @@ class Registry:
         if later is not None:
             self._check_known(accepted, later)
         # A cycle goes through something new that needs something, and that somebody needs.
-        suspects = [name for name, manifold in accepted.items() if _needs(manifold)]
+        suspects = [name for name, m in accepted.items() if m.inputs or m.optional]
         if len(accepted) > 1 or any(n in self._nodes or n in _needs(accepted[n]) for n in suspects):
             self._check_cycles(accepted, suspects)
 
@@ -80,9 +80,12 @@ class Registry:
         """Add what was checked; return its node, whose state the caller moves."""
         node = self._node(name)
         node.manifold = manifold
-        for field, kind in (("required", "inputs"), ("optional", "optional"), ("live", "live")):
-            if roles := getattr(manifold, kind):
-                self._link(node, field, manifold.bound(roles))
+        if manifold.inputs:
+            self._link(node, "required", manifold.bound(manifold.inputs))
+        if manifold.optional:
+            self._link(node, "optional", manifold.bound(manifold.optional))
+        if manifold.live:
+            self._link(node, "live", manifold.bound(manifold.live))
         return node
 
     def _link(self, node: Node, field: str, names: Iterable[str]) -> None:
@@ -144,6 +147,7 @@ class Registry:
         unknown = [
             f'"{name}" needs "{needed}"{self._near(needed, manifolds)}'
             for name, manifold in manifolds.items()
+            if manifold.inputs
             for needed in manifold.bound(manifold.inputs)
             if needed not in manifolds and needed not in later and not self.is_installed(needed)
         ]

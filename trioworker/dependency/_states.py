@@ -14,8 +14,8 @@
                                                                     absent   uninstalled
 
 A manifold has a **run** (a task) exactly in the four states of `RUNNING`. What a transition means
-for the neighbours is the engine's business; whether it is allowed is decided here, by `moved`,
-which refuses every pair of state and event that the table does not have and changes nothing then.
+for the neighbours is the engine's business; whether it is allowed is decided here: a pair of state
+and event that the table does not have is refused, and changes nothing.
 
 Beside the state a manifold has one `Intention` for after its end. It is not in the table, because
 it moves nothing: it is looked up when a run ends.
@@ -149,14 +149,7 @@ BUSY = frozenset({S.STARTING, S.DRAINING, S.STOPPING})
 """The states of an optional input for which a start waits: it is about to come, or back."""
 
 
-def moved(name: str, state: State, event: Event) -> State:
-    """Return where `event` leads from `state`.
-
-    Raises:
-        InternalError: the table does not have the pair. Nothing has changed.
-    """
-    after = TABLE[state].get(event)
-    if after is None:
-        msg = f'"{name}" manifold: "{event}" is impossible while it is {state}; please report this'
-        raise InternalError(msg)
-    return after
+def impossible(name: str, state: State, event: Event) -> InternalError:
+    """Return the error of a pair that `TABLE` does not have."""
+    msg = f'"{name}" manifold: "{event}" is impossible while it is {state}; please report this'
+    return InternalError(msg)
