@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from .pages import DOCS, shown
+from .pages import DOCS, Snippet, outcome, shown, snippets
 
 NEEDS = {"howto/asgi": "anycorn", "howto/from-asyncio": "anyio"}
 """What a page imports that an environment with the lowest versions need not have."""
@@ -59,3 +59,21 @@ def test_the_table_for_those_who_come_from_go_names_what_there_is() -> None:
 
     assert len(names) > 80
     assert [name for name in names if not is_a_name(name)] == []
+
+
+SNIPPETS = list(snippets("writing-workers"))
+SECTIONS = list(dict.fromkeys(snippet.section for snippet in SNIPPETS))
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda it: f"{it.kind}: {it.section}")
+def test_a_snippet_says_what_stands_below_it(snippet: Snippet) -> None:
+    assert outcome("writing-workers", snippet.code) == snippet.outcome
+
+
+def test_each_habit_is_shown_wrong_and_right() -> None:
+    page = (DOCS / "writing-workers.md").read_text(encoding="utf-8")
+    kinds = {section: {s.kind for s in SNIPPETS if s.section == section} for section in SECTIONS}
+
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == SECTIONS
+    assert len(SECTIONS) == 15
+    assert all(kind == {"Wrong", "Right"} for kind in kinds.values())
