@@ -27,7 +27,8 @@ FILES = {
     "greeter.service": "ini",
     "Dockerfile": "dockerfile",
 }
-BIN = Path(sys.executable).parent
+HERE = [sys.executable, "-m", "trioworker"]
+"""What stands for the installed command."""
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -53,7 +54,8 @@ def dockerfile(instruction: str) -> list[str]:
         if line.startswith(instruction)
     )
     command = json.loads(line[line.index("[") :])
-    return [str(BIN / command[0]), *command[1:]]
+    assert command[0] == "trioworker"
+    return [*HERE, *command[1:]]
 
 
 def free_port() -> int:
@@ -89,9 +91,10 @@ def run(command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
 def test_what_the_unit_starts_is_ready_and_stops_at_sigterm(
     environ: dict[str, str], systemd: socket.socket
 ) -> None:
-    command = shlex.split(service()["ExecStart"].replace("/opt/greeter/bin", str(BIN)))
-    command = [word.replace("/opt/greeter", str(GREETER)) for word in command]
-    with run(command, environ) as program:
+    trioworker, *arguments = shlex.split(service()["ExecStart"])
+    assert trioworker == "/opt/greeter/bin/trioworker"
+    command = [word.replace("/opt/greeter", str(GREETER)) for word in arguments]
+    with run([*HERE, *command], environ) as program:
         try:
             while b"READY=1" not in systemd.recv(4096):
                 pass
