@@ -354,7 +354,7 @@ class Engine:
         try:
             if run.helpers is not None:
                 leaving = await run.helpers.join(leaving)
-            is_ours = self._nursery.cancel_scope.cancel_called
+            is_ours = leaving is not None and self._nursery.cancel_scope.cancel_called
             self._machine.end(run, leaving, is_cancelled=is_ours)
         finally:
             leaving = None  # its traceback holds this frame

@@ -590,7 +590,7 @@ class Machine:
         """Release the inputs of `run`: now, or with the last user of its node."""
         if run.node.users:
             run.node.owed = (*run.node.owed, run)
-        else:
+        elif run.uses:
             self._release(run, now)
 
     def _release(self, run: Run, now: float) -> None:
