@@ -74,7 +74,7 @@ BASE = {"trio", "trio_util", "outcome", "attrs", "cattrs"}
 OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
-    "h11": {"backends.http"},
+    "h11": {"backends.etcd", "backends.http"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},
 }

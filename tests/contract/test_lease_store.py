@@ -1,7 +1,7 @@
 """What every store of leases promises, asked of each of them.
 
 A store is opened by `STORES`, twice on the same data where that is possible: as by two processes.
-Time is passed in, so nothing here waits.
+Time is passed in, so nothing here waits; a server that measures time itself has it played to it.
 """
 
 import random
@@ -24,6 +24,8 @@ from trioworker.workers.coordination.lease import (
     open_sqlite_store,
 )
 
+from .lessor import open_etcd_playing
+
 A = Key("leadership", "one", "app")
 ELSEWHERE = [Key("singular", "one", "app"), Key("leadership", "two", "app"), A._replace(name="b")]
 ME, YOU = Request("me", 60), Request("you", 60)
@@ -35,18 +37,39 @@ async def memory(path: Path) -> AsyncGenerator[Store]:
     yield MemoryStore()
 
 
-STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {
+Open = Callable[[Path], AbstractAsyncContextManager[Store]]
+
+STORES: dict[str, Open] = {
     "memory": memory,
     "sqlite": lambda path: open_sqlite_store(path / "leases.db"),
+    "etcd": lambda path: open_etcd_playing(URLS["etcd"], path),
 }
-LASTING = ["sqlite"]
+LASTING = ["sqlite", "etcd"]
 """Those that others can open at the same time, and again later."""
+SERVERS = {"etcd"}
+"""Those that are on a server: the fixture of that name starts it, and its `url` is in `URLS`."""
+URLS: dict[str, str] = {}
 
 
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
-    async with STORES[request.param](tmp_path) as store:
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """The store's; its server runs."""
+    found: str = request.param
+    if found in SERVERS:
+        URLS[found] = request.getfixturevalue(found).url
+    return found
+
+
+@pytest.fixture
+async def store(name: str, tmp_path: Path) -> AsyncGenerator[Store]:
+    async with STORES[name](tmp_path) as store:
         yield store
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask all stores; a test that takes a `name` says itself which."""
+    if "store" in metafunc.fixturenames:
+        metafunc.parametrize("name", STORES, indirect=True)
 
 
 async def test_it_is_a_store(store: Store) -> None:
@@ -252,7 +275,7 @@ async def test_of_many_who_claim_together_one_gets_it(store: Store) -> None:
     assert await store.leases(T) == {A: info}
 
 
-@pytest.mark.parametrize("name", LASTING)
+@pytest.mark.parametrize("name", LASTING, indirect=True)
 async def test_others_see_it_at_once_and_tokens_grow_over_restarts(
     name: str, tmp_path: Path
 ) -> None:
@@ -294,7 +317,7 @@ async def outcome(store: Store, chance: random.Random, now: float) -> object:
     return done, told, await store.pinned(now)
 
 
-@pytest.mark.parametrize("name", [name for name in STORES if name != "memory"])
+@pytest.mark.parametrize("name", [name for name in STORES if name != "memory"], indirect=True)
 async def test_whatever_is_done_it_says_the_same_as_the_one_in_memory(
     name: str, tmp_path: Path, scale: int
 ) -> None:

@@ -10,7 +10,8 @@ In an agent file, for the processes of one machine::
     use = "trioworker.workers.coordination.lease:manifold"
     inputs = { store = "lease-store" }
 
-Within one process, ``memory_store`` needs no config. The store is a manifold of its own because
+For several machines it is ``etcd_store``, with ``config = { endpoints = [...] }``; within one
+process, ``memory_store``, which needs no config. The store is a manifold of its own because
 `trioworker.workers.coordination.leaseexpiry` uses the same one.
 
 A grant is good until its `Grant.until` and no longer. That holds as far as clocks run equally fast,
@@ -20,7 +21,11 @@ and have it refuse tokens smaller than the greatest it has seen.
 
 from trioworker._util import settle_names as _settle_names
 
-from ._config import Config as Config, SqliteConfig as SqliteConfig
+from ._config import (
+    Config as Config,
+    EtcdConfig as EtcdConfig,
+    SqliteConfig as SqliteConfig,
+)
 from ._faces import (
     Checker as Checker,
     Claimer as Claimer,
@@ -50,7 +55,9 @@ from ._store import Busy as Busy, Held as Held, Invalid as Invalid, Store as Sto
 from ._stores import (
     StoreReport as StoreReport,
     StoreWorker as StoreWorker,
+    etcd_store as etcd_store,
     memory_store as memory_store,
+    open_etcd_store as open_etcd_store,
     open_sqlite_store as open_sqlite_store,
     sqlite_store as sqlite_store,
     store_manifold as store_manifold,
@@ -62,6 +69,7 @@ __all__ = [
     "ClaimDenied",
     "Claimer",
     "Config",
+    "EtcdConfig",
     "Grant",
     "Held",
     "Info",
@@ -86,8 +94,10 @@ __all__ = [
     "StoreReport",
     "StoreWorker",
     "UnknownNamespace",
+    "etcd_store",
     "manifold",
     "memory_store",
+    "open_etcd_store",
     "open_sqlite_store",
     "sqlite_store",
     "store_manifold",

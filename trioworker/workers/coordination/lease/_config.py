@@ -1,4 +1,4 @@
-"""What can be set of the lease manager, and of a store in a file."""
+"""What can be set of the lease manager, and of stores."""
 
 # No `from __future__ import annotations`: agent files look the types up where the class says that
 # it lives, and that is the package.
@@ -69,3 +69,51 @@ class SqliteConfig:
     """The database; it is made if it is not there."""
     busy_timeout: float = attrs.field(default=1.0, validator=_not_negative)
     """Seconds to wait while another process writes, before it is tried again later."""
+
+
+def _endpoints(config: Any, attribute: Any, value: tuple[str, ...]) -> None:  # noqa: ARG001 - of attrs
+    if not value:
+        raise ValueError(f"{attribute.name} must name one member of etcd at least")
+    for url in value:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(
+                f'{attribute.name} must be URLs like "http://127.0.0.1:2379", not {url!r}'
+            )
+
+
+def _directory(config: Any, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
+    if not value.endswith("/"):
+        raise ValueError(f'{attribute.name} must end with a "/", unlike {value!r}')
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EtcdConfig:
+    """Where leases are kept in etcd, of version 3.4 to 3.7.
+
+    Raises:
+        ValueError: a field is not usable; the message names it.
+    """
+
+    endpoints: tuple[str, ...] = attrs.field(converter=tuple[str, ...], validator=_endpoints)
+    """The members, like ``http://10.0.0.1:2379``; name several, so that one may fail."""
+    prefix: str = attrs.field(default="/trioworker/leases/", validator=_directory)
+    """What all keys begin with. Programs share leases if they share this."""
+    user: str = ""
+    """Who we are, if etcd wants to know."""
+    password: str = attrs.field(default="", repr=False)
+    """The user's; in an agent file, ``"${ETCD_PASSWORD}"``."""
+    ca_file: Path | None = None
+    """Whom to trust, for ``https``; by default, whom the system trusts."""
+    cert_file: Path | None = None
+    """Our certificate, if etcd wants one from its clients."""
+    key_file: Path | None = None
+    """Its key, if that is another file."""
+    timeout: float = attrs.field(default=2.0, validator=_positive)
+    """Seconds that one member has for one call; then the next is asked."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.password and not self.user:
+            raise ValueError("user must be named, as there is a password")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("cert_file must be named, as there is a key_file")

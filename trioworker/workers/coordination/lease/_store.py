@@ -34,7 +34,10 @@ class Invalid(TrioworkerError):
 
 
 class Busy(TrioworkerError):
-    """The store could not do it now, and has not done it. It is worth another try."""
+    """The store could not do it now. It is worth another try.
+
+    If the answer of a server was lost it may have been done, so begin by reading.
+    """
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import trio
 
 from trioworker import Getter, LifetimeError, Manifold, Tomb, TombReport
 
-from ._config import SqliteConfig
+from ._config import EtcdConfig, SqliteConfig
 from ._memory import MemoryStore
 from ._model import Info, Key, Request
 from ._store import Store
@@ -198,3 +198,25 @@ def open_sqlite_store(
     from ._sqlite import open_sqlite_store as open_  # noqa: PLC0415 - needs the extra
 
     return open_(path, busy_timeout=busy_timeout)
+
+
+def etcd_store(config: EtcdConfig) -> Manifold:
+    """Return the manifold of a store in etcd. It offers `Store`.
+
+    Raises:
+        ImportError: the extra ``etcd`` is not installed.
+    """
+    from ._etcd import open_etcd_store as open_  # noqa: PLC0415 - needs the extra
+
+    return store_manifold(lambda: open_(config))
+
+
+def open_etcd_store(config: EtcdConfig) -> AbstractAsyncContextManager[Store]:
+    """Open a store in etcd; close it at the end. It is an error if etcd cannot be reached.
+
+    Raises:
+        ImportError: the extra ``etcd`` is not installed.
+    """
+    from ._etcd import open_etcd_store as open_  # noqa: PLC0415 - needs the extra
+
+    return open_(config)
