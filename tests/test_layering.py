@@ -75,6 +75,7 @@ OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
     "h11": {"backends.etcd", "backends.http"},
+    "psycopg": {"backends.postgres"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},
 }

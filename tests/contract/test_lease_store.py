@@ -24,6 +24,7 @@ from trioworker.workers.coordination.lease import (
     open_sqlite_store,
 )
 
+from .clocked import open_postgres_playing
 from .lessor import open_etcd_playing
 
 A = Key("leadership", "one", "app")
@@ -43,10 +44,11 @@ STORES: dict[str, Open] = {
     "memory": memory,
     "sqlite": lambda path: open_sqlite_store(path / "leases.db"),
     "etcd": lambda path: open_etcd_playing(URLS["etcd"], path),
+    "postgres": lambda path: open_postgres_playing(URLS["postgres"], path),
 }
-LASTING = ["sqlite", "etcd"]
+LASTING = ["sqlite", "etcd", "postgres"]
 """Those that others can open at the same time, and again later."""
-SERVERS = {"etcd"}
+SERVERS = {"etcd", "postgres"}
 """Those that are on a server: the fixture of that name starts it, and its `url` is in `URLS`."""
 URLS: dict[str, str] = {}
 

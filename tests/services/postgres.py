@@ -77,6 +77,11 @@ class Instance:
         return self._port.number
 
     @property
+    def url(self) -> str:
+        """What to connect to it with; a database of your own is better."""
+        return self.conninfo()
+
+    @property
     def is_running(self) -> bool:
         """Whether its process is there."""
         return self._server is not None and self._server.is_running

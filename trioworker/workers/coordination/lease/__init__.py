@@ -24,6 +24,7 @@ from trioworker._util import settle_names as _settle_names
 from ._config import (
     Config as Config,
     EtcdConfig as EtcdConfig,
+    PostgresConfig as PostgresConfig,
     SqliteConfig as SqliteConfig,
 )
 from ._faces import (
@@ -58,7 +59,9 @@ from ._stores import (
     etcd_store as etcd_store,
     memory_store as memory_store,
     open_etcd_store as open_etcd_store,
+    open_postgres_store as open_postgres_store,
     open_sqlite_store as open_sqlite_store,
+    postgres_store as postgres_store,
     sqlite_store as sqlite_store,
     store_manifold as store_manifold,
 )
@@ -85,6 +88,7 @@ __all__ = [
     "Namespace",
     "NotHeld",
     "Pinner",
+    "PostgresConfig",
     "Reader",
     "Request",
     "Revoker",
@@ -98,7 +102,9 @@ __all__ = [
     "manifold",
     "memory_store",
     "open_etcd_store",
+    "open_postgres_store",
     "open_sqlite_store",
+    "postgres_store",
     "sqlite_store",
     "store_manifold",
 ]

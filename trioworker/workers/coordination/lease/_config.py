@@ -4,6 +4,7 @@
 # it lives, and that is the package.
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -117,3 +118,41 @@ class EtcdConfig:
             raise ValueError("user must be named, as there is a password")
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("cert_file must be named, as there is a key_file")
+
+
+def _conninfo(config: Any, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
+    try:
+        from trioworker.backends.postgres import check_conninfo  # noqa: PLC0415 - needs the extra
+    except ImportError:
+        return  # the store will say how to install it
+    check_conninfo(value)
+
+
+def _identifier(config: Any, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
+    if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", value) or value.startswith("pg_"):
+        raise ValueError(
+            f"{attribute.name} must be a name of small letters, digits and underscores, at most "
+            f"63, and not begin with a digit or pg_, unlike {value!r}"
+        )
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PostgresConfig:
+    """Where leases are kept in PostgreSQL, of version 12 or later.
+
+    Connect to the server, or to a pooler that gives out sessions and not transactions.
+
+    Raises:
+        ValueError: a field is not usable; the message names it, and never quotes the conninfo.
+    """
+
+    conninfo: str = attrs.field(repr=False, validator=_conninfo)
+    """How to connect, as libpq takes it: ``"host=db1 dbname=shop user=agent"``, or a URL. What it
+    does not say comes from the environment; a password is best kept in ``PGPASSFILE``."""
+    schema: str = attrs.field(default="trioworker", validator=_identifier)
+    """Where the table is; it is made if it is not there. Programs share leases if they share it."""
+    timeout: float = attrs.field(default=5.0, validator=_positive)
+    """Seconds to connect, and for a call; then it is tried again later."""
+    connections: int = attrs.field(default=4, validator=_at_least_one)
+    """So many calls are at the server at the same time."""

@@ -14,7 +14,7 @@ import trio
 
 from trioworker import Getter, LifetimeError, Manifold, Tomb, TombReport
 
-from ._config import EtcdConfig, SqliteConfig
+from ._config import EtcdConfig, PostgresConfig, SqliteConfig
 from ._memory import MemoryStore
 from ._model import Info, Key, Request
 from ._store import Store
@@ -218,5 +218,29 @@ def open_etcd_store(config: EtcdConfig) -> AbstractAsyncContextManager[Store]:
         ImportError: the extra ``etcd`` is not installed.
     """
     from ._etcd import open_etcd_store as open_  # noqa: PLC0415 - needs the extra
+
+    return open_(config)
+
+
+def postgres_store(config: PostgresConfig) -> Manifold:
+    """Return the manifold of a store in PostgreSQL. It offers `Store`.
+
+    Raises:
+        ImportError: the extra ``postgres`` is not installed.
+    """
+    from ._postgres import open_postgres_store as open_  # noqa: PLC0415 - needs the extra
+
+    return store_manifold(lambda: open_(config))
+
+
+def open_postgres_store(config: PostgresConfig) -> AbstractAsyncContextManager[Store]:
+    """Open a store in PostgreSQL, which is made if it is not there; close it at the end.
+
+    It is an error if the server cannot be reached, or if what is there is no store.
+
+    Raises:
+        ImportError: the extra ``postgres`` is not installed.
+    """
+    from ._postgres import open_postgres_store as open_  # noqa: PLC0415 - needs the extra
 
     return open_(config)
