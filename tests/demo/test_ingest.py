@@ -13,11 +13,12 @@ from trioworker import Dying
 if sys.platform != "linux":
     pytest.skip("the demo is for Linux", allow_module_level=True)
 
-from trioworker._demo.db import Rows, Store
+from trioworker._demo.db import SAMPLE_BYTES, Rows, Store
 from trioworker._demo.folder import Folder, sha256_of
 from trioworker._demo.inbox import Inbox
 from trioworker._demo.ingest import Ingest, Malformed, parsed
 from trioworker.backends.sqlite import Database, open_database
+from trioworker.workers.data.pruner import Limits
 
 GOOD = b'{"id": 1}\n{"id": 2}\n'
 
@@ -281,10 +282,14 @@ async def test_the_schema_allows_no_line_of_a_file_twice(store: Store, database:
         await database.query("INSERT INTO rows VALUES ('y', 1, 'b')")
 
 
-async def test_old_samples_are_pruned(store: Store, database: Database) -> None:
+async def test_the_oldest_samples_are_pruned(store: Store, database: Database) -> None:
     await store.add_file("x", "x", [(1, "a"), (2, "b")])
-    for _ in range(5):
+    for _ in range(6):
         assert await store.add_sample() == (1, 2)
+    await database.query("UPDATE samples SET taken = taken - 100 WHERE id <= 2")
 
-    assert await store.prune_samples(keep=2) == 3
-    assert await database.query("SELECT id FROM samples") == [(4,), (5,)]
+    assert await store.prune(Limits(max_age=50, max_bytes=4 * SAMPLE_BYTES), at_most=10) == 2
+    assert await store.prune(Limits(max_age=50), at_most=10) == 0
+    assert await store.prune(Limits(max_bytes=2 * SAMPLE_BYTES), at_most=1) == 1
+    assert await store.prune(Limits(max_bytes=2 * SAMPLE_BYTES), at_most=10) == 1
+    assert await database.query("SELECT id FROM samples") == [(5,), (6,)]

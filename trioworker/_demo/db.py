@@ -6,6 +6,7 @@ program does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import trio
 
 from trioworker import Getter, Manifold, Tomb
 from trioworker.backends.sqlite import Database, DatabaseGone, Transaction, open_database
+from trioworker.workers.data.pruner import Limits, Prunable
 
 from .faults import breakable, itself
 from .folder import Folder
@@ -34,10 +36,14 @@ CREATE TABLE IF NOT EXISTS rows (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS samples (
     id    INTEGER PRIMARY KEY,
+    taken REAL NOT NULL,
     files INTEGER NOT NULL,
     lines INTEGER NOT NULL
 ) STRICT;
 """
+
+SAMPLE_BYTES = 32
+"""What a sample takes, about: four numbers."""
 
 Rows = Sequence[tuple[int, str]]
 """The rows of a file: each with the number of its line."""
@@ -82,20 +88,25 @@ class Store:
         with self.tomb.while_alive():
             async with self._transaction() as transaction:
                 [row] = await transaction.execute(
-                    "INSERT INTO samples (files, lines) "
-                    "SELECT count(*), coalesce(sum(lines), 0) FROM files RETURNING files, lines"
+                    "INSERT INTO samples (taken, files, lines) "
+                    "SELECT ?, count(*), coalesce(sum(lines), 0) FROM files RETURNING files, lines",
+                    (time.time(),),
                 )
             files, lines = row
             return files, lines
 
-    async def prune_samples(self, keep: int) -> int:
-        """Delete all samples but the latest `keep`; return how many that were."""
+    async def prune(self, limits: Limits, at_most: int) -> int:
+        """Delete the oldest samples, as a `Prunable` does; return how many."""
+        too_old = time.time() - limits.max_age if limits.max_age else 0
         with self.tomb.while_alive():
             async with self._transaction() as transaction:
+                [[count]] = await transaction.execute("SELECT count(*) FROM samples")
+                kept = limits.max_bytes // SAMPLE_BYTES if limits.max_bytes else count
                 pruned = await transaction.execute(
-                    "DELETE FROM samples WHERE id NOT IN "
-                    "(SELECT id FROM samples ORDER BY id DESC LIMIT ?) RETURNING id",
-                    (keep,),
+                    "DELETE FROM samples WHERE id IN (SELECT id FROM samples "
+                    "WHERE taken < ? OR id NOT IN (SELECT id FROM samples ORDER BY id DESC LIMIT ?)"
+                    " ORDER BY id LIMIT ?) RETURNING id",
+                    (too_old, kept, at_most),
                 )
             return len(pruned)
 
@@ -130,4 +141,4 @@ def manifold(config: Config) -> Manifold:
                 task_status.started(store)
                 await trio.sleep_forever()
 
-    return breakable(Manifold(start, outputs={Store: itself}))
+    return breakable(Manifold(start, outputs={Store: itself, Prunable: itself}))

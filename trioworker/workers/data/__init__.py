@@ -1,0 +1,1 @@
+"""Workers that look after what a program has stored. One module each."""
