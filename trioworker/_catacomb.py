@@ -104,13 +104,14 @@ class Catacomb:
                 # Without the body's error: it would make the nursery cut the children's grace.
                 await self._manager.__aexit__(None, None, None)
             except BaseException as err:  # noqa: BLE001 - the tomb decides what leaves
-                self._tomb.kill(err)
+                if leaving is not None or self._children:  # else __exit__() below is given it
+                    self._tomb.kill(err)
                 leaving = err if leaving is None else leaving
             if not self._children:
                 break
             nursery = await self._open()
             for child in list(self._children):
-                self._spawn(nursery, child)
+                nursery.start_soon(self._run_child, child, name=name_of(child.worker))
         try:
             swallowed = self._tomb.__exit__(exc_type, leaving, traceback)
             if leaving is not None and leaving is not exc and not swallowed:
@@ -256,13 +257,10 @@ class Catacomb:
         self._children[child] = None
         # With the last task of a block that was left, the nursery has closed: see __aexit__().
         if not self._left or self._nursery.child_tasks:
-            self._spawn(self._nursery, child)
+            self._nursery.start_soon(self._run_child, child, name=name_of(worker))
         if self._tomb.is_dying:
             self._ask(child)
         return child
-
-    def _spawn(self, nursery: trio.Nursery, child: _Child) -> None:
-        nursery.start_soon(self._run_child, child, name=name_of(child.worker))
 
     @enable_ki_protection
     async def _run_child(self, child: _Child) -> None:
@@ -307,7 +305,7 @@ class _Child:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.status = Started[Any]()
+        self.status: Started[Any] = Started()
         self.error: BaseException | None = None
 
 

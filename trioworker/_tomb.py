@@ -92,9 +92,10 @@ class Tomb:
         # None until the block is entered, and kept after it was left: this is what "once" means.
         self._scope: trio.CancelScope | None = None
         self._reason: BaseException | None = None
-        self._suppressed: list[BaseException] = []
+        self._suppressed: tuple[BaseException, ...] = ()
         self._uncounted = 0
         self._cancelled = False
+        self._is_hard = False  # whether a kill has cancelled the block, and not left it to grace
         # The scopes of the clients' calls that are inside while_alive() now.
         self._guards: set[trio.CancelScope] = set()
         # Made by the first who waits: most lives have no such observer, and an Event costs as much
@@ -138,7 +139,8 @@ class Tomb:
         if scope is None:
             msg = f'"{self.name}" tomb: left before it was entered; write "with tomb:"'
             raise LifetimeError(msg)
-        if exc is not None:
+        is_bare = exc_type is trio.Cancelled  # the common end: there is nothing real in it
+        if exc is not None and not is_bare:
             self._admit(exc)
         leaving: BaseException | None
         try:
@@ -150,7 +152,8 @@ class Tomb:
         if self._reason is not None:
             leaving = self._reason
         elif leaving is not None:
-            leaving = only(leaving, is_cancelled)
+            if leaving is not exc or not is_bare:
+                leaving = only(leaving, is_cancelled)
             self._cancelled = leaving is not None
         self._die()
         if leaving is None:
@@ -271,7 +274,7 @@ class Tomb:
     @property
     def suppressed(self) -> tuple[BaseException, ...]:
         """What else went wrong, oldest first; at most 16, the rest is counted in the report."""
-        return tuple(self._suppressed)
+        return self._suppressed
 
     def report(self) -> TombReport:
         """Return the present state as plain data. Never raises."""
@@ -308,12 +311,12 @@ class Tomb:
             return
         harder = isinstance(self._reason, Exception) and not isinstance(fresh, Exception)
         if supersede or harder:
-            self._suppressed.insert(0, self._reason)
+            self._suppressed = (self._reason, *self._suppressed)
             self._reason = fresh
         else:
-            self._suppressed.append(fresh)
+            self._suppressed = (*self._suppressed, fresh)
         if len(self._suppressed) > self.MAX_SUPPRESSED:
-            self._suppressed.pop()
+            self._suppressed = self._suppressed[:-1]
             self._uncounted += 1
 
     def real_part(self, exc: BaseException) -> BaseException | None:
@@ -321,12 +324,14 @@ class Tomb:
         return reduced(exc, self._is_noise)
 
     def _is_noise(self, exc: BaseException) -> bool:
-        return is_cancelled(exc) or (isinstance(exc, Dying) and exc.owner is self)
+        return isinstance(exc, trio.Cancelled) or (isinstance(exc, Dying) and exc.owner is self)
 
     def _cancel_after(self, scope: trio.CancelScope, grace: float) -> None:
         if not grace > 0:  # NaN and negative too: kill() never raises, and the hard way is safe
-            if not scope.cancel_called:
-                story = self._story()
+            if not self._is_hard:
+                self._is_hard = True
+                why = "" if self._reason is None else f" because of {describe(self._reason)}"
+                story = f"{self._name or 'unnamed'} was killed{why}"
                 scope.cancel(reason=story)
                 for guard in self._guards:
                     guard.cancel(reason=story)
@@ -336,11 +341,6 @@ class Tomb:
             # A client's call lasts as long as the block that serves it, not longer.
             for guard in self._guards:
                 guard.deadline = deadline
-
-    def _story(self) -> str:
-        if self._reason is None:
-            return f"{self.name} was killed"
-        return f"{self.name} was killed because of {describe(self._reason)}"
 
     def _die(self) -> None:
         reason = self._reason
