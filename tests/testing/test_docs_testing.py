@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from ..pages import DOCS, shown
 
-PAGES = ["testing", "manifolds", "coordination"]
+PAGES = ["testing", "manifolds", "coordination", "data"]
 TESTS = {page: shown(page) for page in PAGES}
 
 
