@@ -5,8 +5,12 @@ resolved here, and is let through by name below instead.
 """
 
 import ast
+import contextlib
 import importlib.util
 import inspect
+import io
+import json
+import os
 import pkgutil
 import re
 import runpy
@@ -26,6 +30,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import trioworker
+from trioworker._cli import _app as command_line
+from trioworker.agent import file_schema
 
 project = "trioworker"
 author = "The trioworker developers"
@@ -142,7 +148,7 @@ class Modules(SphinxDirective):
         return [
             self.section(package, package.removeprefix(f"{above}."))
             for package in PACKAGES
-            if package.rpartition(".")[0] == above
+            if package.startswith(f"{above}.")
         ]
 
     def section(self, package: str, title: str) -> nodes.section:
@@ -153,10 +159,121 @@ class Modules(SphinxDirective):
         names = origins(package)
         for name in sorted(names, key=lambda name: analyzer.tagorder.get(name, 0)):
             lines += described(f"{package}.{name}", getattr(import_module(package), name))
-        section = nodes.section(ids=[nodes.make_id(title)], names=[title])
+        section = nodes.section(ids=[nodes.make_id(title)])
         section += nodes.title("", "", nodes.literal("", title))
         section += self.parse_text_to_nodes("\n".join(lines), allow_section_headings=False)
         return section
+
+
+class Keys(SphinxDirective):
+    """The keys of a table in an agent file, from the schema: ``engine``, ``manifold``, a class."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return one table."""
+        schema = file_schema()
+        engine, manifolds = schema["properties"].values()
+        tables = {"engine": engine, "manifold": manifolds["additionalProperties"]}
+        found = tables.get(self.arguments[0]) or schema["definitions"][self.arguments[0]]
+        return self.parse_text_to_nodes(key_table(found), allow_section_headings=False)
+
+
+class Commands(SphinxDirective):
+    """What each command of the command line prints for ``--help``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each command, in the order of the alphabet."""
+        names = [name for name in command_line.app if not name.startswith("-")]
+        return [self.section(name) for name in sorted(names)]
+
+    def section(self, command: str) -> nodes.section:
+        """Return the section of one command."""
+        os.environ["COLUMNS"] = "100"  # the lines are as wide in every terminal
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            command_line.main([command, "--help"])
+        text = "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+        section = nodes.section(ids=[nodes.make_id(f"help {command}")])
+        section += nodes.title("", "", nodes.literal("", command))
+        section += nodes.literal_block(text, text, language="text")
+        return section
+
+
+class Configs(SphinxDirective):
+    """What the config of each ready-made worker may have, from the schema."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section for each factory, in which classes that its config has come after it."""
+        schema = file_schema()
+        manifold = schema["properties"]["manifolds"]["additionalProperties"]
+        configs = {
+            rule["if"]["properties"]["use"]["const"]: rule["then"]["properties"]["config"]
+            for rule in manifold["allOf"]
+        }
+        return [self.section(use, config, schema["definitions"]) for use, config in configs.items()]
+
+    def section(self, use: str, config: Any, definitions: dict[str, Any]) -> nodes.section:
+        """Return the section of one factory."""
+        title = use.removeprefix("trioworker.workers.").removesuffix(":manifold")
+        module, _, name = use.partition(":")
+        home = import_module(module).__name__
+        lines = [f'``use = "{use}"``: :func:`{home}.{name}`.', ""]
+        if config is False:
+            lines.append("It takes no config.")
+        else:
+            for number, class_ in enumerate(within(config, definitions)):
+                lines += [] if number == 0 else [f"``{class_.rpartition('.')[2]}``:", ""]
+                lines += [key_table(definitions[class_]), ""]
+        section = nodes.section(ids=[nodes.make_id(f"config {title}")])
+        section += nodes.title("", "", nodes.literal("", title))
+        section += self.parse_text_to_nodes("\n".join(lines), allow_section_headings=False)
+        return section
+
+
+def within(schema: Any, definitions: dict[str, Any]) -> list[str]:
+    """Return the names of the classes in a schema, those in them included, outermost first."""
+    found = re.findall(r"'#/definitions/([^']*)'", str(schema))
+    inner = [name for one in found for name in within(definitions[one], definitions)]
+    return list(dict.fromkeys([*found, *inner]))
+
+
+def key_table(table: dict[str, Any]) -> str:
+    """Return a table of the keys of a table in an agent file, as reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines += ["   * - key", "     - type", "     - default", "     - what it is"]
+    for key, found in table["properties"].items():
+        value = "required" if key in table["required"] else default(found)
+        type_ = "string" if key == "use" else kind(found)  # not all the workers that there are
+        cells = [type_, value, found["description"]]
+        lines += [f"   * - ``{key}``", *(f"     - {cell}" for cell in cells)]
+    return "\n".join(lines)
+
+
+def default(schema: dict[str, Any]) -> str:
+    """Say what holds where a file has not the key."""
+    return f"``{json.dumps(schema['default'])}``" if "default" in schema else ""
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """Say in words what a schema takes."""
+    if "anyOf" in schema:
+        # What may come from the environment is told once, for all.
+        first, *more = dict.fromkeys(map(kind, schema["anyOf"]))
+        return " or ".join([first, *(one for one in more if one != "string" or first == "table")])
+    if "enum" in schema:
+        return " or ".join(f"``{json.dumps(value)}``" for value in schema["enum"])
+    if "allOf" in schema:
+        return f"table: ``{schema['allOf'][0]['$ref'].rpartition('.')[2]}``"
+    match schema.get("type"):
+        case "boolean":
+            return "true or false"
+        case "array":
+            return f"array of {kind(schema['items'])}"
+        case "object":
+            values = schema["additionalProperties"]
+            return f"table of {kind(values)}" if values else "table"
+        case found:
+            return found or "anything"
 
 
 def described(name: str, thing: object) -> list[str]:
@@ -166,13 +283,19 @@ def described(name: str, thing: object) -> list[str]:
     if not issubclass(thing, BaseException):
         # A field whose name says it all is a field: it comes without a text.
         bare = ["   :undoc-members:"] if fields(thing) else []
-        # Where others of ours make it, the docstring says so, and how is not for users.
-        made = "()" if re.search(r"\b(makes it|made by)\b", thing.__doc__ or "") else ""
+        made = "()" if is_ours_to_make(thing) else ""
         return [f".. autoclass:: {name}{made}", "   :members:", *bare, ""]
     # By their bases users know what to catch; a base of our own that is private is of no use.
     public = all("._" not in base.__module__ for base in thing.__bases__)
     bases = ["   :show-inheritance:"] if public else []
     return [f".. autoexception:: {name}", "   :members:", *bases, ""]
+
+
+def is_ours_to_make(thing: type) -> bool:
+    """Whether users get instances and make none: it says so, or a parameter's type is private."""
+    types = getattr(thing.__init__, "__annotations__", {}).values()
+    is_said = re.search(r"\b(makes it|made by)\b", thing.__doc__ or "")
+    return bool(is_said) or any(str(type_).startswith("_") for type_ in types)
 
 
 def merge_sources(package: str) -> None:
@@ -201,6 +324,12 @@ def resolve_private(
         return None
     python: Any = env.get_domain("py")
     return python.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
+
+
+def forget_parameters(app: Sphinx, what: str, name: str, thing: Any, *_: Any) -> None:
+    """Keep the types of parameters away where the parameters are."""
+    if what == "class" and is_ours_to_make(thing):
+        app.env.current_document.autodoc_annotations.pop(name, None)
 
 
 def keep_whole(app: Sphinx, what: str, *others: Any) -> None:  # noqa: ARG001 - Sphinx calls it
@@ -238,6 +367,11 @@ def fields(thing: Any) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
+def read_again(*_: object) -> list[str]:
+    """Return the pages that are made from more than the modules that Sphinx knows of."""
+    return ["reference/workers", "reference/backends", "agent-files", "cli"]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     # The picture of the states, and the page around it, from the engine's table.
@@ -246,6 +380,11 @@ def setup(app: Sphinx) -> None:
         merge_sources(package)
     app.add_directive("public", Public)
     app.add_directive("modules", Modules)
+    app.add_directive("keys", Keys)
+    app.add_directive("commands", Commands)
+    app.add_directive("configs", Configs)
+    app.connect("env-get-outdated", read_again)
+    app.connect("autodoc-process-docstring", forget_parameters)
     app.connect("autodoc-process-docstring", keep_whole, priority=400)  # before napoleon
     app.connect("missing-reference", resolve_private)
     app.connect("env-check-consistency", check_complete)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sphinx.pycode import ModuleAnalyzer
 
+from trioworker._cli._app import app
 from trioworker.dependency import State
 
 TESTS = Path(__file__).parent
@@ -70,3 +71,11 @@ def test_autodoc_finds_what_stands_under_a_field(package: str, field: tuple[str,
 
     assert "".join(analyzer.attr_docs[field])
     assert ".".join(field) in analyzer.tagorder
+
+
+def test_the_page_of_the_command_line_tells_of_each_command() -> None:
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    commands = [name for name in app if not name.startswith("-")]
+
+    assert "run" in commands
+    assert not [name for name in commands if f"$ trioworker {name}" not in page]

@@ -1,5 +1,6 @@
 """The commands, called in this process: what they print and return."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -297,3 +298,18 @@ def test_a_watchdog_needs_a_threshold(seconds: str, capsys: pytest.CaptureFixtur
 
     told = capsys.readouterr().err
     assert told == f"--watchdog must be more than 0 seconds, not {float(seconds):g}\n"
+
+
+def test_schema_prints_what_an_editor_reads(capsys: Output) -> None:
+    assert main(["schema"]) == 0
+    without = json.loads(capsys.readouterr().out)
+    assert main(["schema", "agent.toml"]) == 0
+    with_file = json.loads(capsys.readouterr().out)
+
+    assert "cli_workers.Config" not in without["definitions"]
+    assert "cli_workers.Config" in with_file["definitions"]
+
+
+def test_schema_of_no_file_says_so(capsys: Output) -> None:
+    assert main(["schema", "nowhere.toml"]) == 2
+    assert capsys.readouterr() == ("", "nowhere.toml: there is no such file\n")

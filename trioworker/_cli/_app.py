@@ -135,6 +135,26 @@ def graph(
     return 0
 
 
+@app.command(help_epilogue="Example:\n  trioworker schema agent.toml > agent.schema.json")
+def schema(file: Annotated[Path | None, Parameter(name="FILE")] = None, /) -> int:
+    """Print the JSON Schema of agent files, for an editor.
+
+    With a file, it also knows the configs of what that uses; it imports that.
+
+    Args:
+        file: an agent file, finished or not.
+    """
+    import json
+
+    from trioworker.agent import file_schema
+
+    if file is not None and not file.is_file():
+        print(f"{file}: there is no such file", file=sys.stderr)
+        return USAGE_ERROR
+    print(json.dumps(file_schema(file), indent=2, allow_nan=False))
+    return 0
+
+
 @app.command(help_epilogue="Example:\n  trioworker trace -o trace.json")
 def trace(
     *,

@@ -20,6 +20,7 @@ from ._logging import configure_logging as configure_logging
 from ._problems import AgentFileError as AgentFileError, Problem as Problem
 from ._program import Program as Program, open_program as open_program
 from ._run import run_agent as run_agent, run_engine as run_engine
+from ._schema import file_schema as file_schema
 from ._watchdog import Watchdog as Watchdog
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Program",
     "Watchdog",
     "configure_logging",
+    "file_schema",
     "load",
     "open_program",
     "run_agent",

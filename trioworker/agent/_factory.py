@@ -26,7 +26,7 @@ from ._problems import Place, Problems, choices, one_line, quoted
 from ._structure import FAILED, structure
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+USE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @final
@@ -61,7 +61,7 @@ class Importer:
 
     def find(self, use: str, place: Place) -> Any:
         """Return what `use` names; `FAILED` if there is no such thing."""
-        if not _USE.fullmatch(use):
+        if not USE.fullmatch(use):
             message = f"expected 'package.module:factory', got {quoted(use)}"
             if _DOTTED.fullmatch(use):
                 message += f"; did you mean {quoted(':'.join(use.rsplit('.', 1)))}?"
@@ -144,7 +144,7 @@ def call(
     at_use = (*place, "use")
     try:
         arguments = _arguments(use, factory, raw, (*place, "config"), problems)
-    except _NoFactory as exc:
+    except NoFactory as exc:
         problems.add(at_use, str(exc), cause=exc.__cause__)
         return None
     if arguments is None or problems.is_unusable((*place, "config")):
@@ -164,7 +164,7 @@ def call(
     return None
 
 
-class _NoFactory(Exception):
+class NoFactory(Exception):
     """What a file names cannot be called as a factory."""
 
 
@@ -175,25 +175,28 @@ def _arguments(
     try:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError) as exc:
-        raise _NoFactory(f"{use!r} does not say what it takes: {one_line(exc)}") from exc
+        raise NoFactory(f"{use!r} does not say what it takes: {one_line(exc)}") from exc
     needed = required(factory)
     config = parameters.get("config")
     if set(needed) - {"config"} or (config is not None and config.kind is config.POSITIONAL_ONLY):
-        raise _NoFactory(
-            f"{use!r} takes ({', '.join(needed)}); a factory takes (config) or nothing"
-        )
+        raise NoFactory(f"{use!r} takes ({', '.join(needed)}); a factory takes (config) or nothing")
     if config is None:
         if raw is not None:
             problems.add(place, f"{use!r} takes no config; remove the table")
         return {} if raw is None else None
     if raw is None and config.default is not config.empty:
         return {}
-    type_ = _config_type(use, factory, config.annotation)
+    type_ = config_type(use, factory, config.annotation)
     value = structure({} if raw is None else raw, type_, place, problems)
     return None if value is FAILED else {"config": value}
 
 
-def _config_type(use: str, factory: Any, annotation: Any) -> Any:
+def config_type(use: str, factory: Any, annotation: Any) -> Any:
+    """Return the attrs class that the `annotation` of a factory's config means.
+
+    Raises:
+        NoFactory: it means no attrs class, or cannot be made out.
+    """
     if isinstance(annotation, str):
         # Only this annotation: others may name what exists for type checkers alone.
         inner = inspect.unwrap(factory)
@@ -207,17 +210,17 @@ def _config_type(use: str, factory: Any, annotation: Any) -> Any:
             annotation = typing.get_type_hints(holder, globalns=scope, localns=scope)["config"]
         except Exception as exc:
             msg = f"{use!r}: the type of config cannot be made out: {one_line(exc)}"
-            raise _NoFactory(msg) from exc
+            raise NoFactory(msg) from exc
     if not (isinstance(annotation, type) and attrs.has(annotation)):
         told = "none" if annotation is inspect.Parameter.empty else _name(annotation)
-        raise _NoFactory(
+        raise NoFactory(
             f"{use!r}: the type of config must be an attrs class (@attrs.frozen), not {told}"
         )
     try:
         attrs.resolve_types(annotation)
     except Exception as exc:
         msg = f"{use!r}: the types in {_name(annotation)} cannot be made out: {one_line(exc)}"
-        raise _NoFactory(msg) from exc
+        raise NoFactory(msg) from exc
     return annotation
 
 

@@ -33,25 +33,25 @@ from ._structure import FAILED, Broken, made_of, structure, what
 TOO_LARGE = 10_000_000
 """A file of so many bytes is no agent file."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _KINDS = ("inputs", "optional", "live")
 _TOP: dict[str, Any] = {"engine": dict[str, Any], "manifolds": dict[str, Any]}
-_ENGINE: dict[str, Any] = {
+ENGINE_KEYS: dict[str, Any] = {
     "name": str,
     "restart": RestartPolicy,
     "on_failed": Literal["report", "fatal"],
     "history": int,
 }
-_OPTIONS: dict[str, Any] = {
+OPTION_KEYS: dict[str, Any] = {
     "start_timeout": float,
     "grace": float,
     "stop_timeout": float,
     "restart": RestartPolicy,
 }
-_MANIFOLD: dict[str, Any] = {
+MANIFOLD_KEYS: dict[str, Any] = {
     "use": str,
     **dict.fromkeys(_KINDS, list[str] | dict[str, str]),
-    **_OPTIONS,
+    **OPTION_KEYS,
     "config": dict[str, Any],
 }
 _MOST_CYCLES = 20
@@ -185,7 +185,7 @@ class _Loading:
         return values
 
     def _engine(self, raw: dict[str, Any]) -> EngineConfig:
-        values = self._table(raw, _ENGINE, ("engine",))
+        values = self._table(raw, ENGINE_KEYS, ("engine",))
         try:
             return made_of(EngineConfig, values)
         except Broken as exc:
@@ -195,7 +195,7 @@ class _Loading:
 
     def _manifold(self, name: str, raw: Any) -> Manifold | None:
         place: Place = ("manifolds", Key(name))
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             message = (
                 "a manifold's name is made of a-z, 0-9, '.', '_' and '-', begins with a letter or "
                 "a digit, and has at most 100 characters"
@@ -204,7 +204,7 @@ class _Loading:
         if not isinstance(raw, dict):
             structure(raw, dict[str, Any], place, self._problems)
             return None
-        values = self._table(raw, _MANIFOLD, place)
+        values = self._table(raw, MANIFOLD_KEYS, place)
         bindings = {kind: _roles(values[kind]) for kind in _KINDS if kind in values}
         manifold = self._made(raw, values, place)
         if manifold is None:
@@ -234,7 +234,7 @@ class _Loading:
         return call(use, factory, values.get("config"), place, self._problems)
 
     def _with_options(self, manifold: Manifold, values: dict[str, Any], place: Place) -> Manifold:
-        for key in _OPTIONS:
+        for key in OPTION_KEYS:
             if key in values:
                 try:
                     manifold = attrs.evolve(manifold, **{key: values[key]})
@@ -255,7 +255,7 @@ class _Loading:
 
     def _offered(self) -> list[str]:
         """Return the names to offer: those that are refused themselves are no way out."""
-        return [name for name in self._names if _NAME.fullmatch(name)]
+        return [name for name in self._names if NAME.fullmatch(name)]
 
     def _bound(
         self,
@@ -280,7 +280,7 @@ class _Loading:
             target = said.get(role, role)
             if not self._exists(target) and target == role:
                 known = choices(role, self._offered(), "there are")
-                way = f"bind it, or add {role!r}" if _NAME.fullmatch(role) else "bind it"
+                way = f"bind it, or add {role!r}" if NAME.fullmatch(role) else "bind it"
                 message = f"the role {role!r} needs a manifold: {way}{known}"
                 if not self._is_written(place, role):
                     self._problems.add((*place, "inputs"), message)

@@ -129,30 +129,34 @@ def converter() -> Converter:
     busy: list[Any] = []
 
     def is_container(type_: Any) -> bool:
-        return _container(type_) is not None and type_ not in busy
+        return container(type_) is not None and type_ not in busy
 
-    made.register_structure_hook_factory(_is_literal, _literal)
-    made.register_structure_hook_factory(_is_enum, _enum)
+    made.register_structure_hook_factory(is_literal, _literal)
+    made.register_structure_hook_factory(is_enum, _enum)
     made.register_structure_hook_factory(attrs.has, functools.partial(_class, made))
-    made.register_structure_hook_factory(_is_union, functools.partial(_union, made))
+    made.register_structure_hook_factory(is_union, functools.partial(_union, made))
     made.register_structure_hook_factory(is_container, functools.partial(_guarded, made, busy))
-    made.register_structure_hook_factory(_is_table, functools.partial(_table, made))
+    made.register_structure_hook_factory(is_table, functools.partial(_table, made))
     return made
 
 
-def _is_literal(type_: Any) -> bool:
+def is_literal(type_: Any) -> bool:
+    """Whether `type_` lists the values that it has."""
     return get_origin(type_) is Literal
 
 
-def _is_enum(type_: Any) -> bool:
+def is_enum(type_: Any) -> bool:
+    """Whether `type_` is an enum, whose values a file writes."""
     return isinstance(type_, type) and issubclass(type_, enum.Enum)
 
 
-def _is_table(type_: Any) -> bool:
+def is_table(type_: Any) -> bool:
+    """Whether `type_` is a mapping whose values are all of one type."""
     return (get_origin(type_) or type_) in {dict, Mapping, MutableMapping}
 
 
-def _is_union(type_: Any) -> bool:
+def is_union(type_: Any) -> bool:
+    """Whether `type_` is one of several, or may be ``None``."""
     return get_origin(type_) in {Union, types.UnionType}
 
 
@@ -258,7 +262,7 @@ def _or_enum(hook: Hook) -> Hook:
     """Return `hook`, but for enums: cattrs finds it by the base, and a `StrEnum` is a string."""
 
     def either(value: Any, type_: Any) -> Any:
-        return _enum(type_)(value, type_) if _is_enum(type_) else hook(value, type_)
+        return _enum(type_)(value, type_) if is_enum(type_) else hook(value, type_)
 
     return either
 
@@ -295,11 +299,11 @@ _KINDS: dict[Any, str] = {
 
 
 def _kind(type_: Any) -> str:
-    if _is_literal(type_):
+    if is_literal(type_):
         return _either(map(repr, get_args(type_)))
-    if _is_union(type_):
+    if is_union(type_):
         return _either(_kind(member) for member in get_args(type_) if member is not type(None))
-    kind = _KINDS.get(type_) or ("a table" if attrs.has(type_) else _container(type_))
+    kind = _KINDS.get(type_) or ("a table" if attrs.has(type_) else container(type_))
     return kind or str(getattr(type_, "__name__", type_))
 
 
@@ -308,7 +312,7 @@ def _either(words: Any) -> str:
     return f"{', '.join(most)} or {last}" if most else str(last)
 
 
-def _container(type_: Any) -> str | None:
+def container(type_: Any) -> str | None:
     """Say what a file must have for a container type; ``None`` for any other."""
     origin = get_origin(type_) or type_
     if not isinstance(origin, type) or issubclass(origin, (str, bytes, enum.Enum)):
@@ -324,7 +328,7 @@ def _guarded(made: Converter, busy: list[Any], type_: Any) -> Hook:
         inner = made.get_structure_hook(type_, cache_result=False)
     finally:
         busy.remove(type_)
-    wanted = _container(type_) or "a container"
+    wanted = container(type_) or "a container"
     shape = dict if wanted == "a table" else list
 
     def hook(value: Any, _: Any) -> Any:
