@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
@@ -60,12 +61,22 @@ class Member:
         name: what it is called.
         directory: where its data and its log are.
         options: further options of its command line.
+        tls: the files of certificate and key that it shows to clients; by default it has none.
     """
 
-    def __init__(self, name: str, directory: Path, options: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        options: Sequence[str] = (),
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.name = name
         self.directory = directory
+        self.tls = tls
         self.options = tuple(options)
+        if tls is not None:
+            self.options += (f"--cert-file={tls[0]}", f"--key-file={tls[1]}")
         self._client, self._peer = Port(), Port()
         self.client: Address = ("127.0.0.1", self._client.number)
         """Where clients reach it."""
@@ -79,7 +90,7 @@ class Member:
     @property
     def url(self) -> str:
         """Where clients reach it."""
-        return _url(self.client)
+        return _url(self.client, "https" if self.tls else "http")
 
     @property
     def server(self) -> Server:
@@ -124,8 +135,8 @@ class Member:
             binary("etcd", "etcd-server"),
             f"--name={self.name}",
             f"--data-dir={self.directory / 'data'}",
-            f"--listen-client-urls={_url(self.client)}",
-            f"--advertise-client-urls={_url(self.client)}",
+            f"--listen-client-urls={self.url}",
+            f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={_url(self.listens)}",
             f"--initial-advertise-peer-urls={_url(self.advertised)}",
             f"--initial-cluster={self._initial_cluster}",
@@ -162,7 +173,12 @@ class Member:
         self._peer.close()
 
     def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-        asking = http.client.HTTPConnection(*self.client, timeout=2)
+        asking: http.client.HTTPConnection
+        if self.tls:
+            trusting = ssl.create_default_context(cafile=self.tls[0])
+            asking = http.client.HTTPSConnection(*self.client, timeout=2, context=trusting)
+        else:
+            asking = http.client.HTTPConnection(*self.client, timeout=2)
         try:
             asking.request(method, path, body)
             with asking.getresponse() as response:
@@ -183,12 +199,19 @@ class Cluster:
         directory: where their directories are made.
         size: how many.
         options: further options of etcd's command line, for all.
+        tls: see `Member`.
     """
 
-    def __init__(self, directory: Path, size: int = 1, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 1,
+        options: Sequence[str] = (),
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         binary("etcd", "etcd-server")
         self.members: list[Member] = [
-            Member(f"etcd-{number}", directory / f"etcd-{number}", options)
+            Member(f"etcd-{number}", directory / f"etcd-{number}", options, tls)
             for number in range(size)
         ]
 
@@ -243,6 +266,6 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Member]:
         yield cluster.members[0]
 
 
-def _url(address: Address) -> str:
+def _url(address: Address, scheme: str = "http") -> str:
     host, port = address
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"

@@ -94,13 +94,18 @@ _OLD_TOKEN = "revision of auth store is old"  # noqa: S105 - what etcd says
 _PASSING = {1, 4, 14}
 _EXHAUSTED = 8
 
+_LOGIN = "check user and password"
+_REFUSALS = {
+    "code = InvalidArgument": 3,
+    "code = PermissionDenied": 7,
+    "code = Unauthenticated": _UNAUTHENTICATED,
+}
 _WAYS_OUT = {
-    3: "it may be newer or older than 3.4 to 3.7, or a limit of its command line too low",
     7: "give the user a role that may read and write there",
     _EXHAUSTED: "compact and defragment it, or give it more space, and disarm the alarm",
     9: "enable authentication there, or name no user here",
     12: "it must be etcd 3.4 to 3.7, with its gRPC gateway enabled",
-    _UNAUTHENTICATED: "check user and password",
+    _UNAUTHENTICATED: _LOGIN,
 }
 
 
@@ -120,7 +125,8 @@ class EtcdRefused(EtcdError):
     """
 
     def __init__(self, endpoint: str, code: int, message: str) -> None:
-        way_out = _WAYS_OUT.get(code, "see etcd's log")
+        is_login = "authentication failed" in message  # an invalid argument, for etcd
+        way_out = _LOGIN if is_login else _WAYS_OUT.get(code, "see etcd's log")
         super().__init__(f"etcd at {endpoint}: {message} (code {code}): {way_out}")
         self.code = code
         self.message = message
@@ -580,7 +586,11 @@ class Watch:
         if told.get("canceled"):
             if "compact_revision" in told:
                 raise Compacted(self._url, int(told["compact_revision"]))
-            raise _Failed(told.get("cancel_reason", "the watch was cancelled"), was_sent=True)
+            reason = str(told.get("cancel_reason", "the watch was cancelled"))
+            for name, code in _REFUSALS.items():  # a watch tells its error only as text
+                if name in reason:
+                    raise EtcdRefused(self._url, code, reason.partition(" desc = ")[2])
+            raise _Failed(reason, was_sent=True)
         return told
 
 
