@@ -61,18 +61,21 @@ def test_the_table_for_those_who_come_from_go_names_what_there_is() -> None:
     assert [name for name in names if not is_a_name(name)] == []
 
 
-SNIPPETS = list(snippets("writing-workers"))
-SECTIONS = list(dict.fromkeys(snippet.section for snippet in SNIPPETS))
+SNIPPETS = [(page, it) for page in ("writing-workers", "explanation") for it in snippets(page)]
+HABITS = [it for page, it in SNIPPETS if page == "writing-workers"]
+SECTIONS = list(dict.fromkeys(it.section for it in HABITS))
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda it: f"{it.kind}: {it.section}")
-def test_a_snippet_says_what_stands_below_it(snippet: Snippet) -> None:
-    assert outcome("writing-workers", snippet.code) == snippet.outcome
+@pytest.mark.parametrize(
+    "page, snippet", SNIPPETS, ids=[f"{page}, {it.kind} {it.section}" for page, it in SNIPPETS]
+)
+def test_a_snippet_says_what_stands_below_it(page: str, snippet: Snippet) -> None:
+    assert outcome(page, snippet.code) == snippet.outcome
 
 
 def test_each_habit_is_shown_wrong_and_right() -> None:
     page = (DOCS / "writing-workers.md").read_text(encoding="utf-8")
-    kinds = {section: {s.kind for s in SNIPPETS if s.section == section} for section in SECTIONS}
+    kinds = {section: {it.kind for it in HABITS if it.section == section} for section in SECTIONS}
 
     assert re.findall(r"^## (.*)$", page, re.MULTILINE) == SECTIONS
     assert len(SECTIONS) == 15
