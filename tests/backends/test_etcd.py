@@ -4,7 +4,7 @@ import json
 import ssl
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import trio
 
 from tests.services.etcd import Cluster, Member
 from tests.services.process import BOUND, Port, binary
+from trioworker.backends import etcd as backend
 from trioworker.backends.etcd import (
     Client,
     Compacted,
@@ -24,12 +25,13 @@ from trioworker.backends.etcd import (
     absent,
     delete,
     nested,
-    open_etcd,
     present,
     put,
     read,
     unchanged,
 )
+
+open_etcd = partial(backend.open_etcd, timeout=BOUND)  # machines may be slow
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -303,21 +305,19 @@ async def test_a_transaction_is_asked_of_one_as_it_may_have_been_done(
 
 
 async def test_what_was_never_sent_is_asked_of_the_next(etcd: Member, key: bytes) -> None:
-    port = Port()  # nobody listens there
-    async with open_etcd([f"http://127.0.0.1:{port.number}", etcd.url]) as client:
-        assert (await client.txn([absent(key)], [put(key, b"")])).succeeded
-    port.close()
+    with closing(Port()) as port:  # nobody listens there
+        async with open_etcd([f"http://127.0.0.1:{port.number}", etcd.url]) as client:
+            assert (await client.txn([absent(key)], [put(key, b"")])).succeeded
 
 
 async def test_if_none_can_do_it_each_says_why() -> None:
-    port = Port()
-    async with (
-        serving(hangs_up) as first,
-        open_etcd([first, f"http://127.0.0.1:{port.number}"]) as client,
-    ):
-        with pytest.raises(EtcdUnavailable) as info:
-            await client.read(b"a")
-    port.close()
+    with closing(Port()) as port:
+        async with (
+            serving(hangs_up) as first,
+            open_etcd([first, f"http://127.0.0.1:{port.number}"]) as client,
+        ):
+            with pytest.raises(EtcdUnavailable) as info:
+                await client.read(b"a")
     told = str(info.value)
     assert f"{first}: it" in told
     assert f"127.0.0.1:{port.number}: " in told
@@ -325,6 +325,7 @@ async def test_if_none_can_do_it_each_says_why() -> None:
     assert "most of its members run" in told
 
 
+@pytest.mark.full
 async def test_a_call_of_a_member_that_was_started_again_goes_over_a_new_connection(
     tmp_path: Path, key: bytes
 ) -> None:

@@ -52,7 +52,7 @@ class Lessor:
 @asynccontextmanager
 async def open_etcd_playing(url: str, path: Path) -> AsyncGenerator[Store]:
     """Open a store in etcd, for which time goes as the test has it."""
-    async with open_etcd([url]) as client:
+    async with open_etcd([url], timeout=60) as client:
         lessor = Lessor(client, path)
         store: Any = EtcdStore(cast("Client", lessor), f"{path}/")
         methods = [name for name in vars(Store) if not name.startswith("_")]
