@@ -128,6 +128,15 @@ def test_a_tutorial_prints_what_its_page_shows(
     assert capsys.readouterr().out in blocks(page_of(name), "text")
 
 
+@pytest.mark.parametrize("script", ["draw_lives.py", "draw_house.py"])
+def test_the_pictures_show_what_happens_today(script: str) -> None:
+    drawn = runpy.run_path(str(DOCS / "_scripts" / script))["PICTURES"]
+
+    for file, draw in drawn.items():
+        shown = (DOCS / file).read_text(encoding="utf-8")
+        assert shown == draw(), f"run docs/_scripts/{script}"
+
+
 # -- its programs that are processes --------------------------------------------------------------
 
 
