@@ -14,6 +14,7 @@ NEEDS = {"howto/asgi": "anycorn", "howto/from-asyncio": "anyio"}
 GUIDES = {
     page: shown(page)
     for path in sorted((DOCS / "howto").glob("*.md"))
+    if "def test_" in path.read_text(encoding="utf-8")
     if (page := f"howto/{path.stem}") not in NEEDS or find_spec(NEEDS[page])
 }
 
