@@ -21,6 +21,7 @@ help:
 	@echo 'make mutants break the core in small ways, and see the tests notice (MODULE=_tomb: one module)'
 	@echo 'make docs    build the documentation into build/docs'
 	@echo 'make screenshots  take the pictures of the page that the documentation shows (with Chromium)'
+	@echo 'make services  install etcd and PostgreSQL, which tests start, from Debian packages (as root)'
 	@echo 'make setup   only set up .venv for all of the above'
 	@echo 'make pins    recompile requirements/ from pyproject.toml'
 	@echo 'make clean   remove .venv and everything built'
@@ -95,6 +96,12 @@ screenshots: .venv/.dev
 	@mkdir -p docs/_static
 	@REQUIRE_BROWSER=1 SCREENSHOTS=docs/_static $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 	@echo 'docs/_static has new pictures'
+
+# Without them the tests that need them are skipped; with REQUIRE_SERVICES=1 they fail. Nothing else here installs
+# anything outside of .venv/.
+.PHONY: services
+services:
+	@sh tools/services.sh
 
 # -- upkeep -------------------------------------------------------------------------------------------------
 # From the dependency lists in pyproject.toml, so that nothing is listed twice. The files name versions and hashes
