@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 import os
 from contextlib import asynccontextmanager, contextmanager
-from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 import trio
@@ -225,17 +224,21 @@ async def _set_up(connection: _Connection, path: str, busy_timeout: float) -> No
         db.pragma("foreign_keys", value=True)
         return str(db.pragma("journal_mode", "wal"))
 
-    try:
-        await connection.set_busy_handler(wait_for_lock)
-        for attempts in count():  # pragma: no branch - it ends by itself
+    async def set_pragmas() -> str:
+        attempts = 0
+        while True:
             try:
-                mode = await connection.run(pragmas)
-                break
+                return await connection.run(pragmas)
             except apsw.BusyError:
                 # SQLite asks no handler where a database becomes one with WAL: two processes that
                 # open a new one at once get here.
                 if not await wait_for_lock(attempts):
                     raise
+            attempts += 1
+
+    try:
+        await connection.set_busy_handler(wait_for_lock)
+        mode = await set_pragmas()
         if mode != "wal" and path != ":memory:":
             raise apsw.CantOpenError(f"its file system does not allow WAL, only {mode!r}")
     except apsw.Error as exc:
