@@ -47,7 +47,7 @@ async def test_a_feed_that_is_gone_ends_it(autojump_clock):
     try:
         async with open_worker(headlines):
             feed.page = None
-            await trio.sleep_forever()
+            await trio.sleep(61)
     except ConnectionError:
         pass
     assert isinstance(await check_killed(headlines), ConnectionError)
