@@ -7,13 +7,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.workers.coordination.leasing import ScriptedStore, world
+from tests.workers.coordination.leasing import ScriptedStore, open_scripted, world
 from tests.workers.coordination.taking import Taker
 from trioworker import Engine, LifetimeError, Manifold, open_worker
 from trioworker.agent import load
 from trioworker.backends.sqlite import open_database
+from trioworker.patterns import Flag
 from trioworker.testing import open_engine
-from trioworker.workers.coordination import lease
+from trioworker.workers.coordination import lease, singular
 from trioworker.workers.coordination.lease import (
     Busy,
     InvalidLease,
@@ -111,6 +112,42 @@ async def test_a_store_is_no_use_before_it_is_open() -> None:
     with pytest.raises(LifetimeError, match="not open yet"):
         await worker.leases(0)
     assert repr(worker) == "<StoreWorker 'lease store' alive of None>"
+
+
+async def test_who_is_cancelled_does_not_wait_until_the_store_lets_go(
+    autojump_clock: MockClock,
+) -> None:
+    """Behind a broken link, a call that is called off does not hear of it; its end is awaited."""
+    scripted = ScriptedStore()
+    scripted.script["claim"] = ["hang on"]
+    worker = StoreWorker(lambda: open_scripted(scripted))
+    began = trio.current_time()
+    async with open_worker(worker):
+        with trio.move_on_after(1) as scope:
+            await worker.claim(A, Request("me", 60), 0)
+        assert scope.cancelled_caught
+        assert trio.current_time() == began + 1
+        assert worker.report().calls == 1
+    assert trio.current_time() == began + 100  # and only then was the store closed
+    assert worker.report().calls == 0
+
+
+async def test_a_flag_is_over_before_its_term_though_the_renewal_hangs_in_the_store(
+    autojump_clock: MockClock,
+) -> None:
+    scripted = ScriptedStore()
+    scripted.script["extend"] = ["hang on"]
+    config = singular.Config(entity="a", claimant="me", duration=10)
+    made = {
+        **parts(lease.store_manifold(lambda: open_scripted(scripted))),
+        "flag": singular.manifold(config),
+    }
+    async with open_engine(made) as engine:
+        taker = Taker("flag", Flag)
+        engine.install("taker", taker.manifold())
+        await engine.wait_state("taker", "started")
+        await trio.sleep(9.1)
+        assert taker.starts == 2
 
 
 @pytest.mark.parametrize("holder, duration", [("", 60), ("me", 0), ("me", float("nan"))])

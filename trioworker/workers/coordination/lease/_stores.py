@@ -2,15 +2,23 @@
 
 A store of its own needs no life; what others depend on does. `StoreWorker` gives it one: it opens
 the store, keeps it open until it is killed, and lets calls through as long as it lives.
+
+**Nobody waits for a call that was given up.** A server behind a broken link does not even hear that
+a call is called off, and a disk that hangs does not either; some seconds may pass until the store
+lets go. A holder whose renewal is under way does not have them: it must be out of there when its
+term ends. So a call is a task of the store's worker. Who is cancelled goes on at once, and the
+call, cancelled as well, ends when it can; it may still have happened. The store is closed after it.
 """
 
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, final
 from weakref import WeakKeyDictionary
 
 import trio
+from outcome import Error, Outcome, Value
 
 from trioworker import Getter, LifetimeError, Manifold, Tomb, TombReport
 
@@ -18,6 +26,8 @@ from ._config import EtcdConfig, PostgresConfig, SqliteConfig
 from ._memory import MemoryStore
 from ._model import Info, Key, Request
 from ._store import Store
+
+T = TypeVar("T")
 
 
 @final
@@ -50,13 +60,14 @@ class StoreWorker:
         self.name = name
         self._open = open_
         self._store: Store | None = None
+        self._nursery: trio.Nursery | None = None  # of the calls
         self._calls = 0
         self._tomb = Tomb(name=name)
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         """Open it, be ready, and live until killed."""
         with self._tomb:
-            async with self._open() as self._store:
+            async with self._open() as self._store, trio.open_nursery() as self._nursery:
                 task_status.started(self)
                 await trio.sleep_forever()
 
@@ -70,43 +81,35 @@ class StoreWorker:
 
     async def leases(self, now: float, key: Key | None = None) -> Mapping[Key, Info]:
         """See `Store.leases`."""
-        with self._using() as store:
-            return await store.leases(now, key)
+        return await self._call(lambda store: store.leases(now, key))
 
     async def claim(self, key: Key, request: Request, now: float) -> Info:
         """See `Store.claim`."""
-        with self._using() as store:
-            return await store.claim(key, request, now)
+        return await self._call(lambda store: store.claim(key, request, now))
 
     async def extend(self, key: Key, request: Request, now: float) -> Info:
         """See `Store.extend`."""
-        with self._using() as store:
-            return await store.extend(key, request, now)
+        return await self._call(lambda store: store.extend(key, request, now))
 
     async def revoke(self, key: Key, holder: str, now: float) -> None:
         """See `Store.revoke`."""
-        with self._using() as store:
-            await store.revoke(key, holder, now)
+        await self._call(lambda store: store.revoke(key, holder, now))
 
     async def pin(self, key: Key, entity: str, now: float) -> None:
         """See `Store.pin`."""
-        with self._using() as store:
-            await store.pin(key, entity, now)
+        await self._call(lambda store: store.pin(key, entity, now))
 
     async def unpin(self, key: Key, entity: str, now: float) -> None:
         """See `Store.unpin`."""
-        with self._using() as store:
-            await store.unpin(key, entity, now)
+        await self._call(lambda store: store.unpin(key, entity, now))
 
     async def pinned(self, now: float) -> Mapping[Key, frozenset[str]]:
         """See `Store.pinned`."""
-        with self._using() as store:
-            return await store.pinned(now)
+        return await self._call(lambda store: store.pinned(now))
 
     async def expire(self, now: float) -> int:
         """See `Store.expire`."""
-        with self._using() as store:
-            return await store.expire(now)
+        return await self._call(lambda store: store.expire(now))
 
     def report(self) -> StoreReport:
         """Return how it stands."""
@@ -115,16 +118,35 @@ class StoreWorker:
     def __repr__(self) -> str:
         return f"<StoreWorker {self.name!r} {self._tomb.state} of {self._store!r}>"
 
-    @contextmanager
-    def _using(self) -> Generator[Store]:
+    async def _call(self, call: Callable[[Store], Awaitable[T]]) -> T:
         with self._tomb.while_alive():
-            if self._store is None:
+            if self._store is None or self._nursery is None:
                 raise LifetimeError(f'"{self.name}" is not open yet; wait for started()')
-            self._calls += 1
+            scope, done, results = trio.CancelScope(), trio.Event(), list[Outcome[T]]()
+            self._nursery.start_soon(self._work, partial(call, self._store), scope, results, done)
             try:
-                yield self._store
+                await done.wait()
             finally:
-                self._calls -= 1
+                scope.cancel()  # of no use to anybody any more, unless it is done
+            return results[0].unwrap()
+
+    async def _work(
+        self,
+        call: Callable[[], Awaitable[T]],
+        scope: trio.CancelScope,
+        results: list[Outcome[T]],
+        done: trio.Event,
+    ) -> None:
+        self._calls += 1
+        try:
+            with scope:
+                results.append(Value(await call()))
+        except Exception as error:  # noqa: BLE001 - the caller's to hear
+            results.append(Error(error))
+        finally:
+            self._calls -= 1
+        if results:
+            done.set()
 
 
 @final
