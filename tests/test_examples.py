@@ -36,6 +36,7 @@ TUTORIAL = {
     "5-breaking": ["rates.py", "rates_page.py"],
     "6-testing": ["test_headlines.py"],
     "7-agent-file": ["courier/courier.py", "courier/agent.toml", "courier/courier.service"],
+    "8-several-machines": ["reporter/reporter.py", "reporter/agent.toml"],  # run in integration/
 }
 
 
