@@ -205,7 +205,7 @@ OF_LEASES: dict[tuple[str, Any, str], Row] = {
         call=lambda its: its.claimer("singular").claim("a", "me", 60),
     ),
     ("lease", Claimer, "wait_until_expired"): Row(
-        worker=over_a_store_that_hangs("look again"),
+        worker=over_a_store_that_hangs("read"),
         call=lambda its: its.claimer("singular").wait_until_expired("a"),
     ),
     ("lease", Checker, "check"): Row(

@@ -438,6 +438,29 @@ async def test_who_waits_for_what_is_free_is_told_at_once(
     assert trio.current_time() == 0
 
 
+async def test_for_who_comes_that_one_lease_is_looked_at_and_for_a_crowd_all_at_once(
+    store: ScriptedStore, autojump_clock: MockClock
+) -> None:
+    """Each newcomer cost a look at all leases, so ten thousand of them cost minutes."""
+    async with managed(store) as manager, nursery_to_leave() as tasks:
+        claimer = manager.claimer("singular", "m")
+        for i in range(30):
+            await claimer.claim(str(i), "me", 60)
+        store.calls.clear()
+        waits = [await calling(tasks, partial(claimer.wait_until_expired, "1")) for _ in range(2)]
+        waits.append(await calling(tasks, partial(claimer.wait_until_expired, "2")))
+        assert store.calls == [("read", Key("singular", "m", name)) for name in "112"]
+        store.calls.clear()
+        for i in range(3, 30):
+            tasks.start_soon(claimer.wait_until_expired, str(i))
+        await wait_all_tasks_blocked()
+        assert store.names() == ["look"]
+        assert manager.report().waiters == 30
+        await trio.sleep(61)
+        assert manager.report().waiters == 0
+        assert store.names() == ["look"] * 2
+
+
 async def test_all_who_wait_are_woken_when_the_term_is_over(
     store: ScriptedStore, autojump_clock: MockClock
 ) -> None:

@@ -24,7 +24,8 @@ errors to the caller and goes on.
 **Waiting.** Who waits for a lease is parked by key. One task looks at the store, when the earliest
 of the awaited terms ends, or when one of our own calls may have freed something, or after
 ``max_sleep``, and wakes everybody whose lease is gone. A look is only ever moved to an earlier
-time; after each the next is set anew, so there is always one to come.
+time; after each the next is set anew, so there is always one to come. For who comes it looks at
+that one lease, or each of many would cost as much as all.
 
 **Two clocks.** `clock` is the world's and goes to the store. A grant's end is told in Trio's time,
 counted from before the claim was sent, so who gives up by it gives up before the store does,
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
     from ._faces import Checker, Claimer, Pinner, Reader, Revoker
 
 T = TypeVar("T")
+
+_MANY = 16
+"""Of more than so many leases that are waited for anew, one look at all costs less."""
 
 _DEFAULT = Config()
 _log = logging.getLogger(__name__)
@@ -128,7 +132,9 @@ class Manager:
         self._waiters: dict[Key, trio.Event] = {}
         # What we granted and have not seen lost: only whose claim is an extension, never the truth.
         self._granted: dict[Key, str] = {}
-        # The next look, in Trio's time.
+        # Keys that somebody began to wait for, and that were not looked at since.
+        self._asked: set[Key] = set()
+        # The next look at all, in Trio's time.
         self._due = 0.0
         self._nap = trio.CancelScope()
         # What is at the store, by kind.
@@ -143,7 +149,10 @@ class Manager:
                 task_status.started(self)
                 while True:
                     await self._sleep()
-                    await self._look()
+                    if trio.current_time() >= self._due or len(self._asked) > _MANY:
+                        await self._look()
+                    else:
+                        await self._look_at(self._asked.pop())
             except BaseException as error:
                 self._tomb.kill(error)
                 await self._drain()
@@ -212,7 +221,8 @@ class Manager:
         """See `Claimer.wait_until_expired`."""
         with self._tomb.while_alive():
             event = self._waiters.setdefault(key, trio.Event())
-            self._look_in(0)
+            self._asked.add(key)
+            self._nap.cancel()
             try:
                 await event.wait()
             finally:
@@ -294,6 +304,7 @@ class Manager:
     async def _look(self) -> None:
         """Wake those whose lease is gone, and set the time of the next look."""
         self._due = math.inf
+        self._asked.clear()
         awaited = list(self._waiters)  # who comes during the reading asks for another look
         now = self._clock()
         held = await self._trying(lambda: self._store.leases(now))
@@ -302,6 +313,15 @@ class Manager:
             for key, holder in self._granted.items()
             if key in held and held[key].holder == holder
         }
+        self._wake(awaited, held, now)
+
+    async def _look_at(self, key: Key) -> None:
+        """The same for one lease, which somebody began to wait for."""
+        now = self._clock()
+        held = await self._trying(lambda: self._store.leases(now, key))
+        self._wake([key], held, now)
+
+    def _wake(self, awaited: list[Key], held: Mapping[Key, Info], now: float) -> None:
         for key in awaited:
             if key not in held and (event := self._waiters.pop(key, None)) is not None:
                 event.set()
@@ -315,6 +335,8 @@ class Manager:
 
     async def _sleep(self) -> None:
         with trio.CancelScope(deadline=self._due) as self._nap:
+            if self._asked:
+                self._nap.cancel()
             await trio.sleep_forever()
 
     async def _trying(self, attempt: Callable[[], Awaitable[T]]) -> T:
