@@ -179,6 +179,27 @@ class Keys(SphinxDirective):
         return self.parse_text_to_nodes(key_table(found), allow_section_headings=False)
 
 
+class Exceptions(SphinxDirective):
+    """A list of what the packages that are named can raise, each with the first of its words."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the list, in the order of the modules."""
+        packages = tuple(self.arguments[0].split())
+        lines = [
+            f"- :class:`{package}.{name}`: {inspect.getdoc(thing).split(chr(10) * 2)[0]}"
+            for package in PACKAGES
+            if package.startswith(packages)
+            for name, thing in vars(import_module(package)).items()
+            if inspect.isclass(thing) and issubclass(thing, BaseException)
+            if thing.__module__ == package
+        ]
+        text = "\n".join(line.replace("\n", " ") for line in lines)
+        return self.parse_text_to_nodes(text, allow_section_headings=False)
+
+
 class Commands(SphinxDirective):
     """What each command of the command line prints for ``--help``."""
 
@@ -369,7 +390,7 @@ def fields(thing: Any) -> list[str]:
 
 def read_again(*_: object) -> list[str]:
     """Return the pages that are made from more than the modules that Sphinx knows of."""
-    return ["reference/workers", "reference/backends", "agent-files", "cli"]
+    return ["reference/workers", "reference/backends", "agent-files", "cli", "errors"]
 
 
 def setup(app: Sphinx) -> None:
@@ -382,6 +403,7 @@ def setup(app: Sphinx) -> None:
     app.add_directive("modules", Modules)
     app.add_directive("keys", Keys)
     app.add_directive("commands", Commands)
+    app.add_directive("exceptions", Exceptions)
     app.add_directive("configs", Configs)
     app.connect("env-get-outdated", read_again)
     app.connect("autodoc-process-docstring", forget_parameters)
