@@ -17,7 +17,7 @@ class Thumbnails:
     async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
         with self.tomb:
             task_status.started()
-            async for made in self._queue:  # ends when it is empty and nothing more can come
+            async for made in self._queue:  # to its end
                 await trio.sleep(1)
                 made.set()
 

@@ -41,13 +41,12 @@ def courier(config: CourierConfig) -> Manifold:
         source, target = get("source", trio.Path), get("target", trio.Path)
         task_status.started()
         while not get.is_stopping:
-            letters = sorted(await source.iterdir())
-            for letter in letters[:1]:
-                print("carries", letter.name, flush=True)
+            if letters := sorted(await source.iterdir()):
+                print("carries", letters[0].name, flush=True)
                 await trio.sleep(config.takes)
-                await letter.rename(target / letter.name)
-                print("brought", letter.name, flush=True)
-            if not letters:
+                await letters[0].rename(target / letters[0].name)
+                print("brought", letters[0].name, flush=True)
+            else:
                 with trio.move_on_after(0.1):
                     await get.wait_stopping()
 
