@@ -264,6 +264,7 @@ class _Session(psycopg.AsyncConnection[Row]):
             return result
 
     async def _call_off(self, gen: PQGen[object], wanted: Wait) -> None:
+        """Have the server call it off, and hear it out; if it does not react, we are not idle."""
         with (
             trio.move_on_after(_GRACE, shield=True),
             suppress(psycopg.Error, StopIteration),  # both are its end
@@ -271,8 +272,6 @@ class _Session(psycopg.AsyncConnection[Row]):
             await _request_cancel(self.pgconn)
             while True:
                 wanted = gen.send(await _ready(self.pgconn.socket, wanted))
-        if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
-            self.pgconn.finish()
 
 
 @final

@@ -15,14 +15,14 @@ if a row was deleted between. So a claim takes an advisory lock on the key, for 
 
 **Fencing within a transaction of the user's** needs no more than the token::
 
-    SELECT FROM trioworker.lease WHERE token = ... FOR KEY SHARE
+    SELECT 1 FROM trioworker.lease WHERE token = ... FOR KEY SHARE
 
 One row: nobody has been granted the lease since, and nobody is until the transaction ends, because
 a claim, a revocation and a deletion change the key, and wait. An extension does not, and goes on.
 No row: give up.
 
-A database that names a schema of its own for each program has leases for each; the schema and its
-table are made if they are not there, under a lock, and what is there and is not ours is refused.
+The schema and its table are made if they are not there, under a lock: ``CREATE ... IF NOT EXISTS``
+fails when two do it at once. What is there and is no table of leases is refused.
 ``LISTEN`` is not used: whoever waits for a lease knows when its term ends, and looks then.
 """
 
