@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -222,6 +222,19 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along(
     assert scope.cancelled_caught
     assert client._kept == []
     assert await client.read(key) == []
+
+
+async def test_who_is_cancelled_closes_all_connections(etcd: Member) -> None:
+    sockets: list[trio.socket.SocketType] = []
+    with trio.CancelScope() as scope:
+        async with open_etcd([etcd.url]) as client:
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(client.read, b"a")
+            sockets += [cast("trio.SocketStream", one._stream).socket for one in client._kept]
+            scope.cancel()
+    assert len(sockets) > 1
+    assert {one.fileno() for one in sockets} == {-1}
 
 
 async def test_a_closed_client_does_nothing(etcd: Member) -> None:

@@ -651,7 +651,9 @@ class _Connection:
                 raise trio.BrokenResourceError("it hung up")
 
     async def aclose(self) -> None:
-        await trio.aclose_forcefully(self._stream)
+        # Shielded, so that who is cancelled while it closes several closes all of them.
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
 
 
 async def _connect(endpoint: _Endpoint, ssl_context: ssl.SSLContext | None) -> _Connection:
