@@ -177,7 +177,8 @@ def test_the_tutorial_on_testing_tests(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n", encoding="utf-8")
     [shown] = blocks(page_of("6-testing"), "text")
 
-    told = printed("pytest", "-q", "-p", "no:cacheprovider", "test_headlines.py", folder=tmp_path)
+    options = ("-q", "-W", "ignore", "--color=no", "-p", "no:cacheprovider")
+    told = printed("pytest", *options, "test_headlines.py", folder=tmp_path, COLUMNS="80")
 
     assert timeless(told) == timeless(shown)
 
