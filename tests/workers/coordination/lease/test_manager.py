@@ -77,7 +77,19 @@ async def test_what_we_hold_is_extended_under_the_same_token(
         second = await claimer.claim("a", "me", 60)
 
     assert second == (first.token, trio.current_time() + 60)
-    assert store.names() == ["read", "claim", "read", "extend"]
+    assert store.names() == ["read", "claim", "extend"]
+
+
+async def test_what_we_hold_by_an_earlier_manager_is_extended_under_the_same_token(
+    store: ScriptedStore, autojump_clock: MockClock
+) -> None:
+    async with managed(store) as manager:
+        first = await manager.claimer("singular", "m").claim("a", "me", 60)
+    async with managed(store) as manager:
+        second = await manager.claimer("singular", "m").claim("a", "me", 60)
+
+    assert second.token == first.token
+    assert store.names() == ["read", "extend"]
 
 
 async def test_what_lapsed_is_claimed_anew_under_a_greater_token(
@@ -121,11 +133,12 @@ async def test_a_lost_race_is_decided_by_the_new_facts(
         claimer = manager.claimer("singular", "m")
         # extend -> Invalid -> gone: claim
         await claimer.claim("a", "me", 60)
-        store.script["extend"] = [Invalid("gone")]
+        store.script["extend"] = [Invalid("gone"), Invalid("gone")]
         call = await calling_soon(manager, lambda: claimer.claim("a", "me", 60))
+        assert store.names()[-3:] == ["extend", "read", "extend"]
         await store.real.revoke(A, "me", world())
         await call()
-        assert store.names()[-4:] == ["read", "extend", "read", "claim"]
+        assert store.names()[-3:] == ["extend", "read", "claim"]
         # claim -> Invalid -> now mine: extend
         store.script["claim"] = [Invalid("raced")]
         call = await calling_soon(manager, lambda: claimer.claim("b", "me", 60))
@@ -133,7 +146,7 @@ async def test_a_lost_race_is_decided_by_the_new_facts(
         await call()
         assert store.names()[-4:] == ["read", "claim", "read", "extend"]
         # extend -> Invalid -> another's: denied
-        store.script["extend"] = [Invalid("raced")]
+        store.script["extend"] = [Invalid("raced"), Invalid("raced")]
         call = await calling_soon(manager, lambda: claimer.claim("b", "me", 60))
         await store.real.revoke(B, "me", world())
         await others_claim(store, B)

@@ -13,9 +13,10 @@ held by us         to extend     look again
 held by another    not asked     denied
 =================  ============  ==================================================
 
-That, and a store that is `Busy`, is tried ten times, with growing delays. Only so many claims are
-at the store at the same time; of those that wait for their turn, extensions go first (see
-`_turns`): a crowd of newcomers must not cost anybody what they hold.
+What we were granted before is extended without looking first; only if that is `Invalid`, because it
+was lost, we look. All that, and a store that is `Busy`, is tried ten times, with growing delays.
+Only so many claims are at the store at the same time; of those that wait for their turn, extensions
+go first (see `_turns`): a crowd of newcomers must not cost anybody what they hold.
 
 **Whose fault it is.** Denials are the caller's to hear. What the store raises and is neither of the
 above is the store's, and the manager dies of it: the caller gets `Dying`. Only pinning tells its
@@ -42,7 +43,7 @@ import math
 import random
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
 import trio
@@ -202,10 +203,10 @@ class Manager:
         """See `Claimer.claim`."""
 
         async def attempt() -> Grant:
-            hurry = self._granted.get(key) == request.holder
-            async with self._turns.turn(hurry=hurry):
+            is_ours = self._granted.get(key) == request.holder
+            async with self._turns.turn(hurry=is_ours):
                 sent, now = trio.current_time(), self._clock()
-                info = await self._claimed(key, request, now)
+                info = await self._claimed(key, request, now, is_ours=is_ours)
             self._granted[key] = request.holder
             return Grant(info.token, sent + request.duration)
 
@@ -293,7 +294,10 @@ class Manager:
     async def _read(self, key: Key | None = None) -> Mapping[Key, Info]:
         return await self._store.leases(self._clock(), key)
 
-    async def _claimed(self, key: Key, request: Request, now: float) -> Info:
+    async def _claimed(self, key: Key, request: Request, now: float, *, is_ours: bool) -> Info:
+        if is_ours:  # as far as we know
+            with suppress(Invalid):
+                return await self._store.extend(key, request, now)
         info = (await self._store.leases(now, key)).get(key)
         if info is None:
             return await self._store.claim(key, request, now)
