@@ -79,3 +79,12 @@ def test_the_page_of_the_command_line_tells_of_each_command() -> None:
 
     assert "run" in commands
     assert not [name for name in commands if f"$ trioworker {name}" not in page]
+
+
+def test_the_table_of_others_is_that_of_the_page_about_them() -> None:
+    def table(page: Path) -> str:
+        text = page.read_text(encoding="utf-8")
+        [found] = re.findall(r"^\| \| what it.*?\n\n", text, re.DOTALL | re.MULTILINE)
+        return re.sub(r"\[([^]]*)\]\(#[^)]*\)", r"\1", found)
+
+    assert table(DOCS.parent / "README.md") == table(DOCS / "comparison.md")
