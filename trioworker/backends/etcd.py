@@ -1,9 +1,9 @@
 """A small client of etcd's v3 API: its JSON gateway, over HTTP/1.1 on h11.
 
-It keeps to what etcd 3.4 to 3.7 share. Every call is one POST; `Client.call` makes any, and the
-methods beside it those that most need, with what JSON hides put right: 64-bit numbers come as
-strings, bytes in base64, and what has its default value (a comparison that failed, an event that is
-a PUT) does not come at all.
+It keeps to what etcd 3.4 to 3.7 have in common, as documented; it is tested with 3.4. Every call is
+one POST; `Client.call` makes any, and the methods beside it those that most need, with what JSON
+hides put right: 64-bit numbers come as strings, bytes in base64, and what has its default value (a
+comparison that failed, an event that is a PUT) does not come at all.
 
 **Endpoints.** Calls go to one member until it fails; then to the next, once to each. Each has
 `timeout` seconds for a call, from before the connection on. A call that only reads, or that harms

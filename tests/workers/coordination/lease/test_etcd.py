@@ -157,35 +157,38 @@ def slow(client: Client, config: EtcdConfig, before: Callable[[], Awaitable[obje
     return EtcdStore(cast("Client", Slow(client, before)), config.prefix)
 
 
+@pytest.mark.parametrize("seconds", [60, 10])
 async def test_an_extension_that_comes_late_does_not_put_an_older_term_in_place_of_a_younger(
-    store: Store, config: EtcdConfig
+    store: Store, config: EtcdConfig, seconds: float
 ) -> None:
     """As when a call was given up, but is still on its way when the next one is answered."""
-    me = Request("me", 60)
-    granted = await store.claim(A, me, NOW)
+    await store.claim(A, Request("me", 60), NOW)
+    again = Request("me", seconds)
     async with open_etcd(config.endpoints, timeout=BOUND) as client:
-        late = slow(client, config, lambda: store.extend(A, me, NOW + 10))
+        late = slow(client, config, lambda: store.extend(A, again, NOW + 100))
         with pytest.raises(Invalid, match="changed meanwhile"):
-            await late.extend(A, me, NOW + 5)
-        assert await store.leases(NOW) == {A: granted._replace(expiry=NOW + 70)}
+            await late.extend(A, again, NOW)
+    assert (await store.leases(NOW))[A].expiry == NOW + 100 + seconds
 
 
-@pytest.mark.parametrize("what", ["extend", "revoke"])
+@pytest.mark.parametrize("what", ["extend", "extend by another length", "revoke"])
 async def test_nothing_is_done_to_the_lease_of_the_next_holder(
     store: Store, config: EtcdConfig, what: str
 ) -> None:
-    me = Request("me", 60)
     next_: dict[Key, Info] = {}
 
     async def changes_hands() -> None:
         await store.revoke(A, "me", NOW)
         next_[A] = await store.claim(A, Request("me", 30), NOW)  # also if it has the same name
 
-    await store.claim(A, me, NOW)
+    await store.claim(A, Request("me", 60), NOW)
     async with open_etcd(config.endpoints, timeout=BOUND) as client:
         late = slow(client, config, changes_hands)
         with pytest.raises(Invalid):
-            await (late.extend(A, me, NOW) if what == "extend" else late.revoke(A, "me", NOW))
+            if what == "revoke":
+                await late.revoke(A, "me", NOW)
+            else:
+                await late.extend(A, Request("me", 60 if what == "extend" else 10), NOW)
     assert await store.leases(NOW) == next_
 
 

@@ -90,7 +90,7 @@ def _directory(config: Any, attribute: Any, value: str) -> None:  # noqa: ARG001
 @final
 @attrs.frozen(kw_only=True)
 class EtcdConfig:
-    """Where leases are kept in etcd, of version 3.4 to 3.7.
+    """Where leases are kept in etcd.
 
     Raises:
         ValueError: a field is not usable; the message names it.
