@@ -1,21 +1,25 @@
 """What holds of every worker of the wing.
 
 **Nobody hangs on the dead.** Each public async method of each output, called on a dead worker, and
-called on one that dies while the call waits, raises `Dying`. `CALLS` is the table; that no method
-is missing from it is tested as well, so that a new worker only adds its rows.
+called on one that dies while the call waits, raises `Dying`. `CALLS` is the table. What belongs
+there is found by what the wing's manifolds offer, and by what that hands out in turn: a new worker
+fails the tests until it has its rows.
 
 **No singletons.** Two engines made of one agent file, in one process, do not touch each other:
 `STORIES` says, for each worker, what is done in the one and looked at in the other.
 """
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
 import signal
+import typing
+from collections import abc
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_origin
 
 import attrs
 import pytest
@@ -112,11 +116,25 @@ MANIFOLDS: dict[str, Callable[[Path], Manifold]] = {
 }
 """How to make a manifold of each; `path` is an empty directory."""
 
-HANDED_OUT: dict[str, list[Any]] = {
-    "centralhub": [Subscription, Delivery],
-    "lease": [Claimer, Checker, Revoker, Pinner, Reader, Store],
+OTHERS: dict[tuple[str, str], Callable[[Path], Manifold]] = {
+    ("lease", "etcd_store"): lambda path: lease.etcd_store(
+        lease.EtcdConfig(endpoints=("http://localhost",))
+    ),
+    ("lease", "memory_store"): lambda path: lease.memory_store(),
+    ("lease", "postgres_store"): lambda path: lease.postgres_store(
+        lease.PostgresConfig(conninfo="")
+    ),
+    ("lease", "sqlite_store"): lambda path: lease.sqlite_store(
+        lease.SqliteConfig(path=path / "leases.db")
+    ),
+    ("lease", "store_manifold"): lambda path: lease.store_manifold(
+        lambda: open_scripted(ScriptedStore())
+    ),
+    ("simplesignalhandler", "source"): lambda path: simplesignalhandler.source(
+        simplesignalhandler.SourceConfig(signals=("SIGHUP",))
+    ),
 }
-"""Faces that a face of the module hands out, or another manifold of it."""
+"""The same of those that a module has beside `manifold()`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -248,6 +266,12 @@ async def listen(hub: Subscriber) -> None:
         await messages.receive()
 
 
+async def follow(hub: Subscriber) -> None:
+    with hub.subscribe("news") as messages:
+        async for _ in messages:
+            pass
+
+
 async def nobody_handles(hub: Any, tasks: trio.Nursery) -> None:
     """Somebody is subscribed and never reads."""
 
@@ -261,6 +285,7 @@ async def nobody_handles(hub: Any, tasks: trio.Nursery) -> None:
 
 CALLS: dict[tuple[str, type, str], Row] = {
     ("centralhub", Subscription, "receive"): Row(worker=lambda path: Hub(), call=listen),
+    ("centralhub", Subscription, "__anext__"): Row(worker=lambda path: Hub(), call=follow),
     ("centralhub", Delivery, "wait"): Row(
         worker=lambda path: Hub(),
         call=lambda hub: hub.publish("news", {}).wait(),
@@ -492,23 +517,68 @@ STORIES: dict[str, tuple[str, Story]] = {
 # -- the tables are complete -----------------------------------------------------------------------
 
 
-ASYNC = (AbstractAsyncContextManager, AsyncIterable)
+ASYNC = (AbstractAsyncContextManager, AsyncIterable, Awaitable)
+SPECIAL = {"__aenter__", "__anext__", "__await__"}
 
 
 def modules() -> set[str]:
     return {module.name for module in pkgutil.iter_modules(coordination.__path__)}
 
 
+def makers() -> set[tuple[str, str]]:
+    """Return all public functions of the wing that make a manifold, by module and name."""
+    return {
+        (module, name)
+        for module in modules() - set(NOT_WORKERS)
+        for name, member in vars(importlib.import_module(f"{WING}.{module}")).items()
+        if not name.startswith("_") and inspect.isfunction(member)
+        if member.__module__ == f"{WING}.{module}"
+        if returned(member) is Manifold
+    }
+
+
+def returned(function: Any) -> Any:
+    """Return the type that a function returns, without its arguments."""
+    hint = function.__annotations__.get("return")
+    if isinstance(hint, str):  # names that only the type checker imports are of the first three
+        names = (vars(abc), vars(contextlib), vars(typing), function.__globals__)
+        hint = eval(hint, {key: value for one in names for key, value in one.items()})
+    return get_origin(hint) or hint
+
+
+def members(face: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the public methods of `face`, and what its properties get."""
+    for name in dir(face):
+        if not name.startswith("_") or name in SPECIAL:
+            member = inspect.getattr_static(face, name)
+            function = member.fget if isinstance(member, property) else member
+            if inspect.isfunction(function):
+                yield name, function
+
+
 def async_methods(face: Any) -> Iterator[str]:
     """Yield the methods of `face` that are awaited, or return what ``async`` goes before."""
-    for name, method in inspect.getmembers(face, inspect.isfunction):
-        if name.startswith("_"):
-            continue
-        hints = get_type_hints(method, vars(inspect.getmodule(face)))
-        returned = get_origin(hints.get("return")) or hints.get("return")
-        is_async = inspect.isclass(returned) and bool({*ASYNC} & {*inspect.getmro(returned)})
+    for name, method in members(face):
+        of = returned(method)
+        is_async = inspect.isclass(of) and bool({*ASYNC} & {*inspect.getmro(of)})
         if inspect.iscoroutinefunction(method) or is_async:
             yield name
+
+
+def handed_out(face: Any) -> set[Any]:
+    """Return `face`, and all of the wing that its methods hand out, and theirs."""
+    found: set[Any] = set()
+    left = [face]
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.add(one)
+            left += [of for _, method in members(one) if is_of_the_wing(of := returned(method))]
+    return found
+
+
+def is_of_the_wing(kind: Any) -> bool:
+    return inspect.isclass(kind) and kind.__module__.startswith(f"{WING}.")
 
 
 def test_every_module_of_the_wing_is_in_the_tables() -> None:
@@ -516,11 +586,18 @@ def test_every_module_of_the_wing_is_in_the_tables() -> None:
     assert modules() == {*NOT_WORKERS, *STORIES}
 
 
+def test_every_function_of_the_wing_that_makes_a_manifold_is_in_the_tables() -> None:
+    assert makers() == {*OTHERS, *((name, "manifold") for name in MANIFOLDS)}
+
+
 def test_no_async_method_of_an_output_is_missing_from_the_table(tmp_path: Path) -> None:
+    made = [(name, make(tmp_path)) for name, make in MANIFOLDS.items()]
+    made += [(name, make(tmp_path)) for (name, _), make in OTHERS.items()]
     public = {
         (module, face, name)
-        for module, make in MANIFOLDS.items()
-        for face in (*make(tmp_path).outputs, *HANDED_OUT.get(module, []))
+        for module, manifold in made
+        for output in manifold.outputs
+        for face in handed_out(output)
         for name in async_methods(face)
     }
 
@@ -528,9 +605,16 @@ def test_no_async_method_of_an_output_is_missing_from_the_table(tmp_path: Path) 
 
 
 def test_what_is_awaited_and_what_is_entered_is_found() -> None:
-    """The check above can fail: these are what it looks for."""
+    """The checks above can fail: these are what they look for."""
     assert list(async_methods(Guard)) == ["lockdown"]
     assert list(async_methods(Guest)) == ["visit"]
+    assert ("lease", "sqlite_store") in makers()
+
+
+def test_what_is_handed_out_by_what_is_handed_out_is_found() -> None:
+    assert handed_out(Publisher) >= {Publisher, Delivery}
+    assert handed_out(Subscriber) >= {Subscriber, Subscription}
+    assert handed_out(Leases) >= {Leases, Claimer, Checker, Revoker, Pinner, Reader}
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
