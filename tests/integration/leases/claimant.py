@@ -27,7 +27,6 @@ from trioworker import Engine, EngineConfig, Getter, Manifold, Missing, RestartP
 from trioworker.patterns import Flag
 from trioworker.workers.coordination import lease, leaseexpiry, singular
 from trioworker.workers.coordination.lease import (
-    Busy,
     ClaimDenied,
     Claimer,
     Grant,
@@ -103,7 +102,7 @@ class RecordedStore:
         number = self._asked()
         try:
             return await self._store.claim(key, request, now)
-        except (Busy, Held, Invalid):
+        except (Held, Invalid):
             self._log.write(Refused(number))
             raise
 
@@ -112,7 +111,7 @@ class RecordedStore:
         number = self._asked()
         try:
             return await self._store.extend(key, request, now)
-        except (Busy, Held, Invalid):
+        except (Held, Invalid):
             self._log.write(Refused(number))
             raise
 

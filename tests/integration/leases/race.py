@@ -3,7 +3,8 @@
 What is broken, for how long, and who is hit, is drawn from a seed; what the processes do meanwhile
 is the machine's affair. First comes each kind of fault once, then all again. Mostly the
 holder is hit, and mostly until another has taken over, so that the next fault finds somebody to
-hit; sometimes another claimant is killed or stopped at the same time.
+hit; sometimes another claimant is killed or stopped at the same time. While the servers may
+have no leader it is mostly the holder, or nobody would have to take over then.
 
 A heartbeat of ours, which also writes to the disk as the stores do, tells how late the machine is.
 """
@@ -31,7 +32,7 @@ from .resource import Resource
 from .stores import STORES, Row, Servers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -75,6 +76,10 @@ class Racer:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._server.send(number)
+
+    def expect_running(self) -> None:
+        """Fail with its errors if it has ended by itself."""
+        self._server.expect_running()
 
     def kill(self) -> None:
         """Kill it with -9."""
@@ -132,6 +137,8 @@ class Race:
                 begin = time.monotonic()
                 await self._break_things(begin + seconds)
                 end = time.monotonic()
+                for racer in self._racers.values():
+                    racer.expect_running()
             finally:
                 for racer in self._racers.values():
                     racer.kill()
@@ -146,14 +153,14 @@ class Race:
 
     async def _break_things(self, until: float) -> None:
         kinds = self._kinds()
-        for kind in chain.from_iterable(self._shuffled(kinds) for _ in count()):
+        for kind in chain.from_iterable(self._chance.sample([*kinds], len(kinds)) for _ in count()):
             await trio.sleep(self._chance.uniform(0.3, 1.3) * self._row.duration)
             if time.monotonic() > until:
                 break
-            await self._one_round(kinds[kind])
+            await self._one_round(kinds[kind], is_leaderless=kind in self._leaderless())
 
-    def _shuffled(self, kinds: Iterable[str]) -> list[str]:
-        return self._chance.sample(list(kinds), len(list(kinds)))
+    def _leaderless(self) -> set[str]:
+        return {what for what, breakage in self._servers.breakages.items() if breakage.extra}
 
     def _kinds(self) -> dict[str, Callable[[], AbstractAsyncContextManager[object]]]:
         kinds: dict[str, Callable[[], AbstractAsyncContextManager[object]]] = {
@@ -168,14 +175,16 @@ class Race:
             kinds[what] = partial(self._broken, what)
         return kinds
 
-    async def _one_round(self, fault: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+    async def _one_round(
+        self, fault: Callable[[], AbstractAsyncContextManager[object]], *, is_leaderless: bool
+    ) -> None:
         """Break something, and perhaps a second thing, until another has taken over."""
         token, duration = self._resource.greatest, self._row.duration
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(fault())
-            if self._chance.random() < 0.3:
+            if self._chance.random() < (0.7 if is_leaderless else 0.3):
                 another = self._chance.choice([self._killed, self._stopped])
-                await stack.enter_async_context(another(self._victim(0)))
+                await stack.enter_async_context(another(self._victim(1 if is_leaderless else 0)))
             with trio.move_on_after(1 + 1.5 * duration):
                 await self._resource.wait_greater(token)
                 await trio.sleep(self._chance.uniform(0, duration))
@@ -243,8 +252,10 @@ class Race:
     @asynccontextmanager
     async def _broken(self, what: str) -> AsyncGenerator[None]:
         breakage = self._servers.breakages[what]
-        async with self._fault(what, extra=breakage.extra), breakage.break_(self._chance):
-            yield
+        async with self._fault(what, extra=breakage.extra) as inside:
+            inside.append(breakage.is_inside)
+            async with breakage.break_(self._chance):
+                yield
 
     async def _beat(self) -> None:
         with (self._directory / "heartbeat").open("wb", buffering=0) as file:
