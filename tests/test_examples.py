@@ -34,7 +34,7 @@ TUTORIAL = {
     "3-children": ["mail.py"],
     "4-graph": ["greeter.py"],
     "5-breaking": ["rates.py", "rates_page.py"],
-    "6-testing": ["test_headlines.py"],
+    "6-testing": ["test_headlines.py", "pytest.ini"],
     "7-agent-file": ["courier/courier.py", "courier/agent.toml", "courier/courier.service"],
     "8-several-machines": ["reporter/reporter.py", "reporter/agent.toml"],  # run in integration/
 }
@@ -174,7 +174,6 @@ def printed(*command: str, folder: Path, **environ: str) -> str:
 
 def test_the_tutorial_on_testing_tests(tmp_path: Path) -> None:
     shutil.copytree(PROGRAMS, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n", encoding="utf-8")
     [shown] = blocks(page_of("6-testing"), "text")
 
     options = ("-q", "-W", "ignore", "--color=no", "-p", "no:cacheprovider")
