@@ -201,7 +201,7 @@ def present(key: bytes, *, prefix: bool = False) -> dict[str, Any]:
 
 
 def unchanged(kv: KeyValue) -> dict[str, Any]:
-    """Compare: nobody has written or deleted it since it was read."""
+    """Compare: nobody has written or deleted the key since `kv` was read."""
     return {
         "key": _text(kv.key),
         "target": "MOD",
@@ -211,7 +211,7 @@ def unchanged(kv: KeyValue) -> dict[str, Any]:
 
 
 def put(key: bytes, value: bytes, *, lease: int = 0) -> dict[str, Any]:
-    """Write a key, and attach it to a lease or to none: what it was attached to does not count."""
+    """Write a key's value, and attach it to a lease or to none, whatever it was attached to."""
     return {"request_put": {"key": _text(key), "value": _text(value), "lease": str(lease)}}
 
 
@@ -230,7 +230,7 @@ def nested(
     then: Sequence[Mapping[str, Any]],
     otherwise: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Decide once more, within a transaction."""
+    """Decide once more, within a transaction; as `Client.txn`."""
     return {"request_txn": _txn(compares, then, otherwise)}
 
 
@@ -341,7 +341,13 @@ class Client:
         self._is_closed = False
 
     async def read(self, key: bytes, *, prefix: bool = False, limit: int = 0) -> list[KeyValue]:
-        """Return a key, or all that begin so; what it says was true after the call began."""
+        """Return a key; all that begin so, if `prefix`. It was so after the call began.
+
+        Args:
+            key: which.
+            prefix: whether it is the beginning of many.
+            limit: so many of them at most; 0 for all.
+        """
         body = {**_range(key, prefix=prefix), "limit": str(limit)}
         return _kvs(await self.call("/v3/kv/range", body, repeatable=True))
 
@@ -358,7 +364,7 @@ class Client:
         return _txn_result(await self.call("/v3/kv/txn", _txn(compares, then, otherwise)))
 
     async def grant(self, ttl: int) -> int:
-        """Return a new lease, of so many seconds or more; keys can be attached to it."""
+        """Return a new lease, of `ttl` seconds or more; keys can be attached to it."""
         # Who asks twice has two of which one lapses: nothing is attached to it.
         granted = await self.call("/v3/lease/grant", {"TTL": str(ttl)}, repeatable=True)
         return int(granted["ID"])
@@ -600,7 +606,7 @@ class _Connection:
 
     def __init__(self, endpoint: _Endpoint, stream: trio.abc.Stream, sock: int) -> None:
         self.endpoint = endpoint
-        self.status = 0
+        self.status: int = 0
         self._stream = stream
         self._socket = sock
         self._http = h11.Connection(h11.CLIENT)

@@ -252,12 +252,12 @@ async def test_names_may_be_anything(store: Store) -> None:
 
 async def test_many_are_deleted_in_bites(store: Store, config: EtcdConfig) -> None:
     async with trio.open_nursery() as nursery:
-        for number in range(120):
+        for number in range(140):
             request = Request("me", 90 if number else 60)
             nursery.start_soon(store.claim, A._replace(name=str(number)), request, NOW)
     await end_terms(config, "90")
 
-    assert await store.expire(NOW) == 119
+    assert await store.expire(NOW) == 139
     async with open_etcd(config.endpoints, timeout=BOUND) as client:
         left = await client.read(config.prefix.encode(), prefix=True)
     assert [kv.key.removeprefix(config.prefix.encode()) for kv in left] == [
