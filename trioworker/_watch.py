@@ -76,7 +76,7 @@ class StringsHandler(Protocol):
         ...
 
     async def handle(self, change: tuple[str, ...], /) -> None:
-        """Deal with one event. Events come in order, each once. An error ends the worker."""
+        """Deal with one `change`. They come in order, each once. An error ends the worker."""
         ...
 
     async def tear_down(self) -> None:

@@ -133,7 +133,7 @@ class Database:
         self._is_closed = False
 
     async def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """Execute one statement, a transaction of its own, and return its rows. A checkpoint.
+        """Execute `sql`, as a transaction of its own, and return its rows. A checkpoint.
 
         ``%s`` stands for each of the `values`. Cancelled, it has happened as a whole or not at all.
         """

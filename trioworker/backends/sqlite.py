@@ -76,7 +76,10 @@ class Transaction:
         self._database: Database | None = database
 
     async def execute(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
-        """Execute `sql`, which may be several statements, and return all rows. A checkpoint."""
+        """Execute `sql`, which may be several statements, and return all rows. A checkpoint.
+
+        ``?`` stands for each of the `values`.
+        """
         return await self._open().run(lambda db: _fetched(db, sql, values))
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
@@ -105,7 +108,10 @@ class Database:
         self._lock = trio.Lock()
 
     async def query(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
-        """Execute `sql` outside a transaction, and return all rows. A checkpoint."""
+        """Execute `sql` outside a transaction, and return all rows. A checkpoint.
+
+        ``?`` stands for each of the `values`.
+        """
         async with self._lock:
             return await self.connection().run(lambda db: _fetched(db, sql, values))
 

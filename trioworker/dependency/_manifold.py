@@ -100,7 +100,10 @@ class Getter(Protocol):
     def start_soon(
         self, async_fn: Callable[..., Awaitable[object]], /, *args: Any, name: object = None
     ) -> None:
-        """Run a helper in the manifold's own nursery: its errors are the manifold's."""
+        """Run ``async_fn(*args)`` as a helper, in the manifold's own nursery.
+
+        Its errors are the manifold's. It is cancelled with the run, and the run ends after it.
+        """
         ...
 
 

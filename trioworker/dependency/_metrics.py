@@ -33,7 +33,7 @@ class Metrics(Protocol):
     """
 
     def state(self, manifold: str, before: State, after: State) -> None:
-        """`manifold` has moved; its first move is from ``absent``, its last to it."""
+        """`manifold` went from `before` to `after`; at first from ``absent``, at last to it."""
         ...
 
     def start(self, manifold: str, nth: int) -> None:
@@ -41,7 +41,7 @@ class Metrics(Protocol):
         ...
 
     def ready(self, manifold: str, seconds: float) -> None:
-        """A run has called ``started()``, `seconds` after it began."""
+        """A run of `manifold` has called ``started()``, `seconds` after it began."""
         ...
 
     def end(

@@ -30,7 +30,7 @@ class Installer(Protocol):
     def install_all(
         self, manifolds: Mapping[str, Manifold], *, later: Collection[str] = ()
     ) -> None:
-        """Add all of `manifolds`, or none."""
+        """Add all of `manifolds`, or none; see `Engine.install_all`."""
         ...
 
     def uninstall(self, name: str) -> None:
@@ -82,7 +82,7 @@ class Inspector(Protocol):
         ...
 
     def events(self, capacity: int = 1000) -> EventStream:
-        """Return a stream of all transitions."""
+        """Return a stream of all transitions; see `Engine.events`."""
         ...
 
 

@@ -134,7 +134,7 @@ class StubGetter:
     def start_soon(
         self, async_fn: Callable[..., Awaitable[object]], /, *args: Any, name: object = None
     ) -> None:
-        """Run a helper in the `nursery` that was given.
+        """Run ``async_fn(*args)`` as a helper, in the `nursery` that was given.
 
         Raises:
             LifetimeError: none was given, or the run is over.

@@ -93,21 +93,21 @@ class PrometheusMetrics:
         self._stalls = _Durations()
 
     def state(self, manifold: str, before: State, after: State) -> None:  # noqa: ARG002 - the hook's
-        """`manifold` has moved."""
+        """See `Metrics.state`."""
         if after is State.ABSENT:
             self._manifolds.pop(manifold, None)
         else:
             self._of(manifold).state = after
 
     def start(self, manifold: str, nth: int) -> None:
-        """The `nth` run of `manifold` begins."""
+        """See `Metrics.start`."""
         counts = self._of(manifold)
         counts.starts += 1
         if nth > 1:
             counts.restarts += 1
 
     def ready(self, manifold: str, seconds: float) -> None:
-        """A run is ready, `seconds` after it began."""
+        """See `Metrics.ready`."""
         self._of(manifold).start.observe(seconds)
 
     def end(
@@ -117,7 +117,7 @@ class PrometheusMetrics:
         error: type[BaseException] | None,
         stop_seconds: float | None,
     ) -> None:
-        """A run has ended."""
+        """See `Metrics.end`."""
         counts = self._of(manifold)
         if stop_seconds is not None:
             counts.stop.observe(stop_seconds)
@@ -130,7 +130,7 @@ class PrometheusMetrics:
         self._dropped += 1
 
     def stall(self, seconds: float) -> None:
-        """The event loop was blocked for so long."""
+        """The event loop was blocked for so many `seconds`."""
         self._stalls.observe(seconds)
 
     def text(self) -> bytes:

@@ -194,11 +194,13 @@ class Fortress:
         return f"<Fortress {self.name!r} {self._tomb.state}, {state}>"
 
     async def _enter(self) -> _Wave:
-        with self._tomb.while_alive():
-            await trio.lowlevel.checkpoint()
-            while not self._is_open:
-                await self._door.park()
-            # From here on without a checkpoint: who is counted is inside.
+        await trio.lowlevel.checkpoint()
+        # The guard costs more than all the rest of a visit, and is for those who wait.
+        if not self._is_open or self._tomb.is_dying:
+            with self._tomb.while_alive():
+                while not self._is_open:
+                    await self._door.park()
+        # From here on without a checkpoint: who is counted is inside.
         wave = self._wave
         wave.inside += 1
         return wave
@@ -263,7 +265,8 @@ async def occupy(
     - ``build`` raises: that is raised, and the visit is over.
     - The worker ends: the visit is over, and its error is raised, if it has one.
 
-    A guard's lockdown waits for the worker's end, so somebody has to stop it.
+    A guard's lockdown waits for the worker's end, so somebody has to stop it. `task_status` is told
+    when the worker is ready, and gets the worker, whatever that tells itself.
 
     Raises:
         Dying: the fortress is dying or dead, or dies while we are at the door.

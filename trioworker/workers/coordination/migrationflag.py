@@ -57,7 +57,7 @@ TERMINAL: frozenset[Phase] = frozenset(
 
 
 def is_terminal(phase: Phase) -> bool:
-    """Whether no migration is under way."""
+    """Whether no migration is under way in `phase`."""
     return phase in TERMINAL
 
 
@@ -70,7 +70,7 @@ class Migrations(Protocol):
         ...
 
     async def watch_phase(self, model: str) -> Watcher[object]:
-        """Return a watcher of that phase, that nobody runs yet."""
+        """Return a watcher of the phase of `model`, that nobody runs yet."""
         ...
 
 

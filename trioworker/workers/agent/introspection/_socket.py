@@ -33,12 +33,18 @@ class SocketInUse(TrioworkerError):
 
 
 def socket_path(name: str, environ: Mapping[str, str], uid: int) -> Path:
-    """Return where the program called `name` listens, for the user `uid`. Touches no file."""
+    """Return where the program called `name` listens, for the user `uid`. Touches no file.
+
+    That is in ``$XDG_RUNTIME_DIR``, as `environ` has it, or else in ``/tmp``.
+    """
     return _directory(environ, uid) / f"{quote(name, safe=' ')}.sock"
 
 
 def sockets(environ: Mapping[str, str], uid: int) -> dict[str, Path]:
-    """Return the sockets on which a program listens now, by the program's name."""
+    """Return the sockets on which a program of the user `uid` listens now, by its name.
+
+    They are looked for where `socket_path` puts them, with the same `environ`.
+    """
     directory = _directory(environ, uid)
     try:
         _check_directory(directory, uid)

@@ -131,15 +131,15 @@ class Secretary(Protocol):
     """Who knows the rules of a namespace. Its refusals are ``ValueError`` s with the reason."""
 
     def check_lease(self, key: Key) -> None:
-        """Refuse what cannot be leased."""
+        """Refuse a `key` that cannot be leased."""
         ...
 
     def check_holder(self, key: Key, holder: str) -> None:
-        """Refuse who cannot hold it."""
+        """Refuse a `holder` that cannot hold the lease of `key`."""
         ...
 
     def check_duration(self, duration: float) -> None:
-        """Refuse for how long; that it is positive and finite is checked before."""
+        """Refuse a `duration`, in seconds; that it is positive and finite is checked before."""
         ...
 
 

@@ -52,7 +52,7 @@ class Store(Protocol):
         ...
 
     async def claim(self, key: Key, request: Request, now: float) -> Info:
-        """Grant a free lease, with a new token.
+        """Grant the free lease of `key`, with a new token, as `request` has it, from `now` on.
 
         Raises:
             Held: it is held, also if by the same holder.
@@ -60,7 +60,7 @@ class Store(Protocol):
         ...
 
     async def extend(self, key: Key, request: Request, now: float) -> Info:
-        """Let the holder's term last until `now` and the duration at least; never shorten it.
+        """Let the term of `key` last from `now` for as long as `request` says; never shorten it.
 
         Raises:
             Invalid: it is free, or another's.
@@ -77,17 +77,20 @@ class Store(Protocol):
         ...
 
     async def pin(self, key: Key, entity: str, now: float) -> None:
-        """Keep a lease held until `entity` unpins it. Nothing if it is free. Idempotent."""
+        """Keep the lease of `key` held until `entity` unpins it. Nothing if it is free at `now`.
+
+        Idempotent.
+        """
         ...
 
     async def unpin(self, key: Key, entity: str, now: float) -> None:
-        """Take the pin of `entity` back. Idempotent."""
+        """Take the pin of `entity` on `key` back, if there is one at `now`. Idempotent."""
         ...
 
     async def pinned(self, now: float) -> Mapping[Key, frozenset[str]]:
-        """Return which leases are pinned, and by whom."""
+        """Return which leases are pinned at `now`, and by whom."""
         ...
 
     async def expire(self, now: float) -> int:
-        """Delete what is not held any more; return how many there were."""
+        """Delete what is not held any more at `now`; return how many there were."""
         ...
