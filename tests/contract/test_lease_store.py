@@ -31,6 +31,19 @@ A = Key("leadership", "one", "app")
 ELSEWHERE = [Key("singular", "one", "app"), Key("leadership", "two", "app"), A._replace(name="b")]
 ME, YOU = Request("me", 60), Request("you", 60)
 T = 1_700_000_000.0
+ODD = [
+    "a/b",
+    "a%2Fb",
+    "..",
+    " ",
+    "a\u0308",
+    "\u00e4",
+    "\U0001f40c",
+    "a\nb",
+    "a'; --",
+    "%s {0}",
+    "A",
+]
 
 
 @asynccontextmanager
@@ -225,6 +238,29 @@ async def test_it_is_pinned_until_the_last_has_unpinned_it(store: Store) -> None
     assert await store.pinned(T) == {}
     assert await store.leases(T + 60) == {}
     assert await store.expire(T + 60) == 1
+
+
+async def test_odd_names_are_names_like_any_other(store: Store) -> None:
+    keys = [A._replace(name=name) for name in ODD] + [A._replace(model=name) for name in ODD]
+    for key in keys:
+        await store.claim(key, Request(key.name, 60), T)
+        await store.pin(key, key.name, T)
+
+    assert await store.pinned(T) == {key: {key.name} for key in keys}
+    for key in keys:
+        assert (await store.leases(T, key))[key].holder == key.name
+        await store.unpin(key, key.name, T)
+        await store.revoke(key, key.name, T)
+    assert await store.leases(T) == {}
+
+
+async def test_a_name_may_be_as_long_as_any(store: Store) -> None:
+    """Of letters that cannot be compressed, in all parts at once."""
+    long = "".join(random.Random(seed).choice("\u00e4\u00f6\u00fc\u00df") for seed in range(300))
+    key = Key(long[::-1], long, long)
+    await store.claim(key, Request(long, 1e6), T)
+    await store.pin(key, long, T)
+    assert set(await store.leases(T)) == {key}
 
 
 @pytest.mark.parametrize("how", ["lapsed", "never claimed"])

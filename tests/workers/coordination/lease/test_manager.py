@@ -641,7 +641,7 @@ async def test_what_cannot_be_is_refused_before_the_store_is_asked(
             await claimer.claim("App", "app/0", 60)
         with pytest.raises(InvalidLease, match="cannot claim lease for holder 'app': "):
             await claimer.claim("app", "app", 60)
-        for duration in (0, -1, float("inf"), float("nan")):
+        for duration in (0, -1, 1.1e9, float("inf"), float("nan")):
             with pytest.raises(InvalidLease, match=r"cannot claim lease for .* seconds"):
                 await claimer.claim("app", "app/0", duration)
         with pytest.raises(InvalidLease, match="cannot wait for lease 'App' expiry: "):
@@ -654,6 +654,34 @@ async def test_what_cannot_be_is_refused_before_the_store_is_asked(
             await manager.pinner("leadership").pin("App", "upgrade")
         with pytest.raises(InvalidLease, match="cannot unpin lease"):
             await manager.pinner("leadership").unpin("App", "upgrade")
+
+    assert store.calls == []
+
+
+@pytest.mark.parametrize(
+    "odd, why",
+    [
+        ("a\0", "a NUL character"),
+        ("a\ud800", "half of a character"),
+        ("x" * 601, "more than 600 bytes"),
+        ("\u00e4" * 301, "more than 600 bytes"),
+    ],
+)
+async def test_what_not_every_store_can_keep_is_refused_and_no_manager_dies_of_it(
+    store: ScriptedStore, autojump_clock: MockClock, odd: str, why: str
+) -> None:
+    async with managed(store) as manager:
+        claimer, pinner = manager.claimer("singular", "m"), manager.pinner("singular", "m")
+        with pytest.raises(InvalidLease, match=f"cannot claim lease .*: it has {why}"):
+            await claimer.claim(odd, "me", 60)
+        with pytest.raises(InvalidLease, match=f"cannot claim lease for holder .*: it has {why}"):
+            await claimer.claim("a", odd, 60)
+        with pytest.raises(InvalidLease, match=f"cannot claim lease 'a': its model has {why}"):
+            await manager.claimer("singular", odd).claim("a", "me", 60)
+        with pytest.raises(InvalidLease, match=f"cannot pin lease for entity .*: it has {why}"):
+            await pinner.pin("a", odd)
+        with pytest.raises(InvalidLease, match=f"cannot unpin lease for entity .*: it has {why}"):
+            await pinner.unpin("a", odd)
 
     assert store.calls == []
 

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 SLACK = 0.25
 """Seconds after the end of a term before we look whether it was the end: clocks are not exact."""
 
+MAX_BYTES = 600
+"""So long may be each part of a key, a holder and who pins: what the index of any store takes."""
+
+MAX_DURATION = 1e9
+"""Seconds, some thirty years: no store is asked for a term that it cannot count."""
+
 ATTEMPTS = 10
 """So often a call is tried when the store is busy, or when others were quicker."""
 
@@ -104,7 +110,7 @@ class Request:
     """What is asked for.
 
     Raises:
-        InvalidLease: no holder, or a duration that is not positive and finite.
+        InvalidLease: no holder, or a duration that is not positive, or more than 1e9.
     """
 
     holder: str
@@ -120,9 +126,10 @@ class Request:
 
 def check_duration(duration: float) -> None:
     """Raise `InvalidLease` unless a lease can be had for so long."""
-    if not 0 < duration < math.inf:
+    if not 0 < duration <= MAX_DURATION:
         raise InvalidLease(
-            f"cannot claim lease for {duration!r} seconds: it must be more than 0, and finite"
+            f"cannot claim lease for {duration!r} seconds: it must be more than 0, and at most "
+            f"{MAX_DURATION:g}"
         )
 
 
@@ -139,7 +146,7 @@ class Secretary(Protocol):
         ...
 
     def check_duration(self, duration: float) -> None:
-        """Refuse a `duration`, in seconds; that it is positive and finite is checked before."""
+        """Refuse a `duration`, in seconds; that it is above 0 and at most 1e9 was checked."""
         ...
 
 
@@ -181,9 +188,23 @@ def _check_like(pattern: str, value: str) -> None:
         raise ValueError(f"it is not like {pattern!r}")
 
 
+def _check_storable(text: str, what: str = "it") -> None:
+    """Raise ``ValueError`` unless every store can keep `text`."""
+    if "\0" in text:
+        raise ValueError(f"{what} has a NUL character")
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has half of a character (a surrogate)") from None
+    if length > MAX_BYTES:
+        raise ValueError(f"{what} has more than {MAX_BYTES} bytes (in UTF-8)")
+
+
 def check_key(secretary: Secretary, key: Key, doing: str = "claim lease {}") -> None:
     """Raise `InvalidLease`, that one cannot be `doing` so, unless there can be such a lease."""
     try:
+        _check_storable(key.name)
+        _check_storable(key.model, "its model")
         secretary.check_lease(key)
     except ValueError as error:
         raise InvalidLease(f"cannot {doing.format(repr(key.name))}: {error}") from error
@@ -193,9 +214,19 @@ def check_holder(secretary: Secretary, key: Key, holder: str, doing: str = "clai
     """Raise `InvalidLease` unless there can be such a lease, and `holder` can hold it."""
     check_key(secretary, key, f"{doing} lease {{}}")
     try:
+        _check_storable(holder)
         secretary.check_holder(key, holder)
     except ValueError as error:
         raise InvalidLease(f"cannot {doing} lease for holder {holder!r}: {error}") from error
+
+
+def check_entity(secretary: Secretary, key: Key, entity: str, doing: str) -> None:
+    """Raise `InvalidLease` unless `entity` can be doing that ("pin" or "unpin") to such a lease."""
+    check_key(secretary, key, f"{doing} lease {{}}")
+    try:
+        _check_storable(entity)
+    except ValueError as error:
+        raise InvalidLease(f"cannot {doing} lease for entity {entity!r}: {error}") from error
 
 
 def checked_request(secretary: Secretary, key: Key, holder: str, duration: float) -> Request:

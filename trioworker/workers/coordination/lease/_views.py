@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar, final
 
-from ._model import Grant, Info, Key, Request, Secretary, check_holder, check_key, checked_request
+from ._model import (
+    Grant,
+    Info,
+    Key,
+    Request,
+    Secretary,
+    check_entity,
+    check_holder,
+    check_key,
+    checked_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,13 +111,13 @@ class PinnerView(_View):
     async def pin(self, name: str, entity: str) -> None:
         """See `Pinner.pin`."""
         key = self._key(name)
-        check_key(self._secretary, key, "pin lease {}")
+        check_entity(self._secretary, key, entity, "pin")
         await self._calls.pin(key, entity)
 
     async def unpin(self, name: str, entity: str) -> None:
         """See `Pinner.unpin`."""
         key = self._key(name)
-        check_key(self._secretary, key, "unpin lease {}")
+        check_entity(self._secretary, key, entity, "unpin")
         await self._calls.unpin(key, entity)
 
     async def pinned(self) -> Mapping[str, frozenset[str]]:
