@@ -329,6 +329,16 @@ async def test_killed_it_refuses_everybody_and_who_waits_at_the_door(tasks: trio
                 pass
 
 
+async def test_an_open_one_that_is_killed_admits_nobody_from_that_moment_on() -> None:
+    for _ in range(20):  # whether the fortress or the guest goes on first, chance decides
+        async with open_worker(Fortress()) as fortress:
+            fortress.unlock()
+            fortress.kill()
+            with pytest.raises(Dying):
+                async with fortress.visit():
+                    raise AssertionError("it was admitted")
+
+
 async def test_it_is_not_dead_before_the_last_guest_has_left(tasks: trio.Nursery) -> None:
     async with open_worker(Fortress()) as fortress:
         fortress.unlock()

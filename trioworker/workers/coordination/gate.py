@@ -264,8 +264,11 @@ class Gate:
 
     async def wait_unlocked(self) -> None:
         """See `Waiter.wait_unlocked`."""
-        with self._tomb.while_alive():
-            await self.latch.wait_unlocked()
+        await trio.lowlevel.checkpoint()
+        # The guard costs more than all the rest, and is for those who wait.
+        if not self.latch.is_unlocked or self._tomb.is_dying:
+            with self._tomb.while_alive():
+                await self.latch.wait_unlocked()
 
     def report(self) -> GateReport:
         """Return how it stands."""
