@@ -31,6 +31,11 @@ FILES = (
     "idle",
     "memory",
     "imports",
+    "fortress",
+    "gate",
+    "leases",
+    "waiters",
+    "renewals",
 )
 LATEST = Path(__file__).parent / "results" / "latest.json"
 ROUNDS = 7

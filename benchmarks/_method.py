@@ -279,6 +279,19 @@ class Stopwatch:
         return min(1.0, cls.all_busy / cls.all_real) if cls.all_real else None
 
 
+class WallClock:
+    """As a `Stopwatch`, but by the clock on the wall: for what waits for disks and servers."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        gc.collect()
+        self._began = perf_counter()
+
+    def read(self) -> float:
+        """Return the microseconds per worker since the start."""
+        return (perf_counter() - self._began) / self._n * 1e6
+
+
 class Scales:
     """What Python has allocated inside a ``with``, in KiB per worker."""
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import trio
 
-from benchmarks import __main__ as command, _method, _peers, engine, events, idle
+from benchmarks import __main__ as command, _method, _peers, engine, events, idle, renewals
 from benchmarks.__main__ import FILES, as_json, ask, main, questions_of
 from benchmarks._charts import LEFT, WIDTH, chart
 from benchmarks._method import Bar, Question, Result, Spread, answers, exponent, growths
@@ -28,12 +28,15 @@ from trioworker import Engine, Manifold
 
 SIZE = 3
 SPREAD = {"median", "min", "max"}
+MAY_BE_NOTHING = {"idle", "waiters", "renewals"}
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Idle for a moment only, and spare the collector, which is called often, what pytest holds."""
     monkeypatch.setattr(idle, "SECONDS", 0.01)
+    monkeypatch.setattr(renewals, "TERM", 0.02)
+    monkeypatch.setattr(renewals, "SECONDS", 0.02)
     gc.freeze()
     yield
     gc.unfreeze()
@@ -63,7 +66,7 @@ def test_every_question_is_answered_for_each_thing_it_measures(file: str) -> Non
         answered = list(answers(question, n=n, rounds=1))
         assert {answer.what for answer in answered} >= set(question.bars)
         for answer in answered:
-            least = 0 if question.name == "idle" else 1e-9
+            least = 0 if file in MAY_BE_NOTHING else 1e-9
             for spread in (answer.ours, answer.floor):
                 assert least <= spread.min <= spread.median <= spread.max
 
@@ -133,6 +136,29 @@ async def test_a_wake_up_is_counted() -> None:
         nursery.start_soon(poll)
         assert await idle.WakeUps.per_second() > 0
         nursery.cancel_scope.cancel()
+
+
+async def test_a_lease_that_lapses_and_one_that_is_another_s_are_counted() -> None:
+    async def renew(name: str, term: float) -> tuple[int, float]:
+        await trio.lowlevel.checkpoint()
+        times[name] += 1
+        late = 2 * term if name == "late" and times[name] == 2 else 0
+        return times[name] if name == "lost" else 1, trio.current_time() + term + late
+
+    times: Counter[str] = Counter()
+    names = ["late", "lost", "kept", "kept as well"]
+    costs = await renewals.renewed(names, renew, term=0.2, seconds=0.4)
+    assert costs["lapsed"] == 50
+    assert 0 < costs["of a core"] <= 110
+
+
+def test_the_promise_about_renewals_is_looked_after_by_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    renewals.main(3, 1.0, 0.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0][6:] for line in lines] == ["memory", "sqlite"]
+    assert "3 leases of 1 s for 0.1 s: 0 % lapsed" in lines[0]
 
 
 # -- the method
