@@ -8,6 +8,7 @@ POLICY=/usr/sbin/policy-rc.d
 
 missing() {
   command -v etcd >/dev/null || echo etcd-server
+  command -v etcdctl >/dev/null || echo etcd-client
   command -v openssl >/dev/null || echo openssl # certificates for them
   # Debian keeps PostgreSQL's binaries out of PATH.
   for postgres in "$(command -v postgres || true)" /usr/lib/postgresql/*/bin/postgres; do

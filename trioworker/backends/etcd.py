@@ -533,7 +533,7 @@ class Client:
 
     async def _keep(self, connection: _Connection) -> None:
         alike = [one for one in self._kept if one.endpoint == connection.endpoint]
-        if self._is_closed or len(alike) >= _KEPT or not connection.is_usable:
+        if self._is_closed or len(alike) >= _KEPT:
             await connection.aclose()
         else:
             self._kept.append(connection)

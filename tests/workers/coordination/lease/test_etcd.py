@@ -1,15 +1,20 @@
 """Leases in etcd, beside what the contract of stores says: real time, late calls, lost answers."""
 
+import os
+import re
+import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast, final
 
+import attrs
 import pytest
 import trio
 
-from tests.services.etcd import Member
-from tests.services.process import BOUND, Port
+from tests.pages import DOCS
+from tests.services.etcd import Cluster, Member
+from tests.services.process import BOUND, Port, binary
 from tests.workers.coordination.taking import Taker
 from trioworker import open_worker
 from trioworker.agent import load
@@ -250,6 +255,7 @@ async def test_names_may_be_anything(store: Store) -> None:
     assert await store.pinned(NOW) == {key: {"x/y %"} for key in keys}
 
 
+@pytest.mark.full
 async def test_many_are_deleted_in_bites(store: Store, config: EtcdConfig) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(140):
@@ -294,6 +300,45 @@ async def test_an_agent_file_has_leases_in_etcd_and_hides_the_password(
     monkeypatch.setenv("ETCD_PASSWORD", "correct horse")
     file.write_text(text.replace(" }\n", ', user = "app", password = "${ETCD_PASSWORD}" }\n', 1))
     assert "correct horse" not in repr(load(file))
+
+
+def run_etcdctl(url: str, command: str) -> None:
+    words = command.replace("user add", "--interactive=false user add").split()
+    subprocess.run(
+        [binary("etcdctl", "etcd-client"), f"--endpoints={url}", *words],
+        input=b"secret\n",
+        env={**os.environ, "ETCDCTL_API": "3"},
+        check=True,
+    )
+
+
+@pytest.mark.full
+async def test_who_may_read_and_write_below_the_prefix_needs_no_more(tmp_path: Path) -> None:
+    """The commands are the guide's."""
+    page = (DOCS / "howto" / "several-machines.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^  \$ etcdctl (.*)$", page, re.MULTILINE)
+    assert len(commands) > 4
+    with Cluster(tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_healthy()
+        for command in commands:
+            run_etcdctl(cluster.urls[0], command)
+        config = EtcdConfig(
+            endpoints=tuple(cluster.urls), user="reporter", password="secret", timeout=BOUND
+        )
+        async with open_etcd_store(config) as store:
+            for key in (A, A._replace(name="b")):
+                await store.claim(key, Request("me", 60), NOW)
+                await store.extend(key, Request("me", 60), NOW)
+                await store.pin(key, "upgrade", NOW)
+                await store.unpin(key, "upgrade", NOW)
+            await store.revoke(A, "me", NOW)
+            assert len(await store.leases(NOW)) == 1
+            assert await store.expire(NOW) == 0
+        elsewhere = attrs.evolve(config, prefix="/elsewhere/")
+        with pytest.raises(EtcdRefused, match="give the user a role"):
+            async with open_etcd_store(elsewhere):
+                pass
 
 
 async def test_a_store_whose_etcd_cannot_be_reached_is_not_opened() -> None:
