@@ -324,6 +324,35 @@ async def test_a_store_that_cannot_be_read_at_first_fails_the_worker(
         await managing(store).run()
 
 
+@pytest.mark.parametrize("look", ["look", "read"], ids=["at-all", "at-one"])
+async def test_a_store_that_is_busy_for_long_costs_who_waits_time_and_nobody_else_anything(
+    store: ScriptedStore, autojump_clock: MockClock, look: str
+) -> None:
+    """A server that is restarted must not restart all who hold leases."""
+    async with managed(store) as manager, nursery_to_leave() as tasks:
+        claimer = manager.claimer("singular", "m")
+        await claimer.claim("a", "me", 60)
+        if look == "look":
+            wait = await calling(tasks, lambda: claimer.wait_until_expired("a"))
+        store.script[look] = [Busy("away")] * (25 if look == "look" else 10)
+        if look == "read":
+            wait = await calling(tasks, lambda: claimer.wait_until_expired("a"))
+        with trio.fail_after(90):
+            await wait.ended.wait()
+
+        assert store.script[look] == []
+        assert wait.error is None
+        assert manager.report().tomb.state == "alive"
+
+
+async def test_a_store_that_is_busy_for_long_at_first_fails_the_worker(
+    store: ScriptedStore, autojump_clock: MockClock
+) -> None:
+    store.script["look"] = [Busy("away")] * 10
+    with pytest.raises(LeaseTimeout, match="away"):
+        await managing(store).run()
+
+
 async def test_pinning_tells_its_errors_to_the_caller_alone(
     store: ScriptedStore, autojump_clock: MockClock
 ) -> None:

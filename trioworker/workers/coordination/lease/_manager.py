@@ -20,7 +20,8 @@ go first (see `_turns`): a crowd of newcomers must not cost anybody what they ho
 
 **Whose fault it is.** Denials are the caller's to hear. What the store raises and is neither of the
 above is the store's, and the manager dies of it: the caller gets `Dying`. Only pinning tells its
-errors to the caller and goes on.
+errors to the caller and goes on. A store that is busy for long, because a server is away, is
+nobody's fault: who claims is told, who waits waits longer. Only at the beginning it is the end.
 
 **Waiting.** Who waits for a lease is parked by key. One task looks at the store, when the earliest
 of the awaited terms ends, or when one of our own calls may have freed something, or after
@@ -150,10 +151,14 @@ class Manager:
                 task_status.started(self)
                 while True:
                     await self._sleep()
-                    if trio.current_time() >= self._due or len(self._asked) > _MANY:
-                        await self._look()
-                    else:
-                        await self._look_at(self._asked.pop())
+                    try:
+                        if trio.current_time() >= self._due or len(self._asked) > _MANY:
+                            await self._look()
+                        else:
+                            await self._look_at(self._asked.pop())
+                    except LeaseTimeout as error:  # no fault: who waits waits longer
+                        _log.info("%s", error)
+                        self._look_in(0)
             except BaseException as error:
                 self._tomb.kill(error)
                 await self._drain()
@@ -310,27 +315,24 @@ class Manager:
         self._due = math.inf
         self._asked.clear()
         awaited = list(self._waiters)  # who comes during the reading asks for another look
-        now = self._clock()
-        held = await self._trying(lambda: self._store.leases(now))
+        held = await self._trying(self._read)
         self._granted = {
             key: holder
             for key, holder in self._granted.items()
             if key in held and held[key].holder == holder
         }
-        self._wake(awaited, held, now)
+        self._wake(awaited, held)
 
     async def _look_at(self, key: Key) -> None:
         """The same for one lease, which somebody began to wait for."""
-        now = self._clock()
-        held = await self._trying(lambda: self._store.leases(now, key))
-        self._wake([key], held, now)
+        self._wake([key], await self._trying(lambda: self._read(key)))
 
-    def _wake(self, awaited: list[Key], held: Mapping[Key, Info], now: float) -> None:
+    def _wake(self, awaited: list[Key], held: Mapping[Key, Info]) -> None:
         for key in awaited:
             if key not in held and (event := self._waiters.pop(key, None)) is not None:
                 event.set()
         still = (held[key] for key in awaited if key in held)
-        self._look_in(nap(now, still, self._config.max_sleep))
+        self._look_in(nap(self._clock(), still, self._config.max_sleep))
 
     def _look_in(self, seconds: float) -> None:
         """Have a look in so many seconds, or earlier."""
