@@ -332,11 +332,11 @@ async def test_a_store_that_is_busy_for_long_costs_who_waits_time_and_nobody_els
     async with managed(store) as manager, nursery_to_leave() as tasks:
         claimer = manager.claimer("singular", "m")
         await claimer.claim("a", "me", 60)
-        if look == "look":
-            wait = await calling(tasks, lambda: claimer.wait_until_expired("a"))
-        store.script[look] = [Busy("away")] * (25 if look == "look" else 10)
         if look == "read":
-            wait = await calling(tasks, lambda: claimer.wait_until_expired("a"))
+            store.script["read"] = [Busy("away")] * 10
+        wait = await calling(tasks, lambda: claimer.wait_until_expired("a"))
+        if look == "look":
+            store.script["look"] = [Busy("away")] * 25
         with trio.fail_after(90):
             await wait.ended.wait()
 
