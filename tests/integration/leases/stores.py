@@ -202,6 +202,7 @@ class EtcdCluster:
         self._peers: dict[tuple[str, str], Link] = {}
         self.breakages = {
             "etcd leader killed": Breakage(break_=self._leader_killed, extra=LEADER_LOSS),
+            "etcd leader stopped": Breakage(break_=self._leader_stopped, extra=LEADER_LOSS),
             "etcd member cut off": Breakage(break_=self._member_cut_off, extra=LEADER_LOSS),
         }
 
@@ -241,6 +242,14 @@ class EtcdCluster:
         leader.kill()
         yield
         leader.start()
+
+    @asynccontextmanager
+    async def _leader_stopped(self, chance: Random) -> AsyncGenerator[None]:
+        """Continued, it believes for a moment that it still leads."""
+        leader = await trio.to_thread.run_sync(self._cluster.leader)
+        leader.send(signal.SIGSTOP)
+        yield
+        leader.send(signal.SIGCONT)
 
     @asynccontextmanager
     async def _member_cut_off(self, chance: Random) -> AsyncGenerator[None]:
