@@ -149,7 +149,7 @@ class MachineLock:
     async def take(self, why: str) -> None:
         """Wait until nobody has it, and take it; at once if it is ours already. A checkpoint.
 
-        Cancelled, it is not ours.
+        Cancelled, it is not ours. `why` is written into the file, for people.
 
         Raises:
             OSError: the file cannot be opened or written.
@@ -285,17 +285,17 @@ def manifold(config: Config) -> Manifold:
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Say whether it is a `MachineDown`. For an engine's config."""
+    """Say whether `error` is a `MachineDown`. For an engine's config."""
     return isinstance(error, MachineDown)
 
 
 def worst_error(a: BaseException, b: BaseException) -> BaseException:
-    """Return the `MachineDown` of two fatal errors, or the earlier one. For an engine's config."""
+    """Return the `MachineDown` of `a` and `b`, or else the earlier, `a`. For an engine's config."""
     return b if is_fatal(b) and not is_fatal(a) else a
 
 
 async def execute(action: Action) -> None:
-    """Do it, with ``systemctl``, or where that is missing with ``reboot`` or ``poweroff``.
+    """Do the `action`, with ``systemctl``; where that is missing with ``reboot`` or ``poweroff``.
 
     Raises:
         FileNotFoundError: there is no such command.

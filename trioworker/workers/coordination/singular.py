@@ -55,7 +55,7 @@ class Facade(Protocol):
     """One lease, and one who wants it."""
 
     async def claim(self, duration: float) -> Grant:
-        """Get or keep the lease.
+        """Get or keep the lease for `duration` seconds from now.
 
         Raises:
             ClaimDenied: somebody else holds it; also as a cause, or in a group.
