@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -12,8 +11,8 @@ from typing import Any, cast
 import pytest
 import trio
 
-from tests.services.etcd import Cluster, Member
-from tests.services.process import BOUND, Port, binary
+from tests.services.etcd import Cluster, Member, certificate
+from tests.services.process import BOUND, Port
 from trioworker.backends import etcd as backend
 from trioworker.backends.etcd import (
     Client,
@@ -46,20 +45,6 @@ async def client(etcd: Member) -> AsyncGenerator[Client]:
 def key(tmp_path: Path) -> bytes:
     """The beginning of all keys of a test."""
     return f"{tmp_path}/".encode()
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate of the loopback interface, which has signed itself, and its key."""
-    made = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = [
-        *(binary("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2"),
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-        *("-subj", "/CN=etcd", "-addext", "subjectAltName=IP:127.0.0.1"),
-        *("-out", str(made[0]), "-keyout", str(made[1])),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return made
 
 
 # -- what a real one does --------------------------------------------------------------------------
@@ -491,11 +476,9 @@ async def test_a_user_of_an_etcd_without_users_is_told(etcd: Member) -> None:
 
 
 @pytest.mark.full
-async def test_it_goes_over_tls_and_only_to_whom_it_trusts(
-    tmp_path: Path, key: bytes, certificate: tuple[Path, Path]
-) -> None:
-    cert, _ = certificate
-    with Cluster(tmp_path, tls=certificate) as cluster:
+async def test_it_goes_over_tls_and_only_to_whom_it_trusts(tmp_path: Path, key: bytes) -> None:
+    cert, private = certificate(tmp_path)
+    with Cluster(tmp_path, tls=(cert, private)) as cluster:
         cluster.start()
         cluster.wait_healthy()
         async with open_etcd(cluster.urls) as client:

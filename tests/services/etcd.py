@@ -35,6 +35,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import subprocess
 from typing import TYPE_CHECKING, Any, final
 
 import pytest
@@ -269,3 +270,16 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Member]:
 def _url(address: Address, scheme: str = "http") -> str:
     host, port = address
     return f"{scheme}://{host}:{port}"
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate of the loopback interface, which has signed itself, and its key."""
+    made = directory / "cert.pem", directory / "key.pem"
+    command = [
+        *(binary("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2"),
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-subj", "/CN=etcd", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-out", str(made[0]), "-keyout", str(made[1])),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return made

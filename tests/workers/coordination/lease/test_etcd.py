@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from tests.pages import DOCS
-from tests.services.etcd import Cluster, Member
+from tests.services.etcd import Cluster, Member, certificate
 from tests.services.process import BOUND, Port, binary
 from tests.workers.coordination.taking import Taker
 from trioworker import open_worker
@@ -338,6 +338,27 @@ async def test_who_may_read_and_write_below_the_prefix_needs_no_more(tmp_path: P
         elsewhere = attrs.evolve(config, prefix="/elsewhere/")
         with pytest.raises(EtcdRefused, match="give the user a role"):
             async with open_etcd_store(elsewhere):
+                pass
+
+
+@pytest.mark.full
+async def test_it_shows_a_certificate_to_an_etcd_that_wants_one(tmp_path: Path) -> None:
+    cert, private = certificate(tmp_path)
+    wants = ["--client-cert-auth", f"--trusted-ca-file={cert}"]
+    with Cluster(tmp_path, options=wants, tls=(cert, private)) as cluster:
+        cluster.start()
+        trusting = EtcdConfig(endpoints=tuple(cluster.urls), ca_file=cert, timeout=BOUND)
+        showing = attrs.evolve(trusting, cert_file=cert, key_file=private)
+        with trio.fail_after(BOUND):
+            while True:
+                try:
+                    async with open_etcd_store(showing) as store:
+                        await store.claim(A, Request("me", 60), NOW)
+                        break
+                except EtcdUnavailable:  # it does not listen yet
+                    await trio.sleep(0.02)
+        with pytest.raises(EtcdUnavailable):
+            async with open_etcd_store(trusting):
                 pass
 
 
