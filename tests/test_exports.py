@@ -119,9 +119,11 @@ PUBLIC: dict[str, list[str]] = {
         "ManifoldHarness",
         "StubGetter",
         "check_alive",
+        "StubFacade",
         "check_killed",
         "clean_kill",
         "dirty_kill",
+        "check_worker",
         "open_engine",
     ],
     "trioworker.workers.coordination.lease": [

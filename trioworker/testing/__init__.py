@@ -3,10 +3,12 @@
 Three kinds of thing, none of which needs a particular test framework:
 
 - **Checks**: `check_alive`, `check_killed`, `clean_kill`, `dirty_kill`. They know nothing of a
-  worker but ``kill()`` and ``wait()``, and never hang.
+  worker but ``kill()`` and ``wait()``, and never hang. `check_worker` puts workers of yours through
+  all that holds of every worker.
 - **Doubles**: `ErrorWorker`, `DeadWorker`, `ForeverWorker`, `FakeWatcher`: workers that do one
   thing on demand, some of them rudely. `StubGetter` stands in for an engine before a start
-  function, `ManifoldHarness` for a worker before an engine.
+  function, `ManifoldHarness` for a worker before an engine, and `StubFacade` for whoever a worker
+  asks.
 - **Running**: `open_engine`, an engine for the length of a block.
 
 **Absence is asserted without waiting.** "It did not end", "nothing was started" can be known as
@@ -26,7 +28,9 @@ from ._checks import (
     clean_kill as clean_kill,
     dirty_kill as dirty_kill,
 )
+from ._conformance import check_worker as check_worker
 from ._engine import open_engine as open_engine
+from ._facade import StubFacade as StubFacade
 from ._getter import Faces as Faces, StubGetter as StubGetter
 from ._harness import ManifoldHarness as ManifoldHarness
 from ._watcher import FakeWatcher as FakeWatcher
@@ -43,9 +47,11 @@ __all__ = [
     "FakeWatcher",
     "ForeverWorker",
     "ManifoldHarness",
+    "StubFacade",
     "StubGetter",
     "check_alive",
     "check_killed",
+    "check_worker",
     "clean_kill",
     "dirty_kill",
     "open_engine",
