@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import trioworker
+from trioworker.agent._schema import field_texts
 
 Function = Callable[..., Any]
 
@@ -96,6 +97,28 @@ def test_every_parameter_is_told_of() -> None:
     missing = {name: lacking for name, f, text in functions() if (lacking := untold(name, f, text))}
 
     assert missing == {}
+
+
+UNIT = re.compile(
+    r"second|\bclock|delay|\bpart|multiplies|current_time|Unix time|0 to 1", re.IGNORECASE
+)
+
+
+def test_every_field_that_is_a_number_with_a_point_says_of_what() -> None:
+    unclear: list[str] = []
+    for module in modules():
+        for name in importlib.import_module(module).__all__:
+            thing = getattr(importlib.import_module(module), name)
+            if inspect.isclass(thing):
+                texts = field_texts(thing)
+                unclear += [
+                    f"{module}.{name}.{field}"
+                    for field, type_ in inspect.get_annotations(thing).items()
+                    if "float" in str(type_) and "Callable" not in str(type_)
+                    if not UNIT.search(f"{field} {texts.get(field, '')}")
+                ]
+
+    assert unclear == []
 
 
 def move(thing: object, distance: float, by_hand: bool = False) -> None:  # noqa: FBT001, FBT002

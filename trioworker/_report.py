@@ -60,9 +60,9 @@ class RunnerWorkerReport(NamedTuple):
     stuck: bool
     """Whether it was asked to stop, then cancelled, and still goes on."""
     started_at: float | None
-    """When the present worker could first be used; ``None`` if there is none, or not yet."""
+    """When, on Trio's clock, the present worker could first be used; ``None`` if it was not yet."""
     next_start: float | None
-    """When the delay that it is in will be over."""
+    """When, on Trio's clock, the delay that it is in will be over."""
     restarts: int
     """How often it was started again."""
     failures: int

@@ -70,7 +70,10 @@ class DatabaseGone(TrioworkerError):
 
 @final
 class Transaction:
-    """What can be done within one transaction; see `Database.transaction`."""
+    """What can be done within one transaction; see `Database.transaction`.
+
+    Once that is over, what is asked of it is refused with `trio.ClosedResourceError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database: Database | None = database

@@ -141,7 +141,8 @@ class Latch:
         """See whether the marker is there by now, and be open then. Sync.
 
         Raises:
-            OSError: the marker is a directory, or is not in one.
+            OSError: the marker is a directory (`IsADirectoryError`), or its directory is not there
+                (`FileNotFoundError`).
         """
         marker = self._marker
         if marker is None:
