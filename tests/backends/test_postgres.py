@@ -67,6 +67,14 @@ async def until_active(other: Database, count: int) -> None:
             await trio.sleep(0.01)
 
 
+async def until_alone(other: Database) -> None:
+    """Wait until there is no other session of the database."""
+    others = ACTIVE.replace("AND state = 'active'", "")
+    with trio.fail_after(BOUND):
+        while await other.query(others) != [(0,)]:  # noqa: ASYNC110 - the server knows
+            await trio.sleep(0.01)
+
+
 # -- what it does ----------------------------------------------------------------------------------
 
 
@@ -316,6 +324,38 @@ async def test_a_transaction_whose_connection_is_lost_has_done_nothing(
     assert await stored(database) == []
 
 
+async def test_a_connection_to_what_takes_no_more_writes_is_given_up(database: Database) -> None:
+    before = await pid(database)
+    await database.query("SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseLost, match="read-only"):
+        await database.query("INSERT INTO t VALUES (1)")
+    await database.query("INSERT INTO t VALUES (1)")
+    assert await pid(database) != before
+
+
+@pytest.mark.full
+async def test_what_no_standby_has_is_not_said_to_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PostgreSQL has its time-outs do nothing there, and only warns when such a wait ends."""
+    monkeypatch.setattr(backend, "_GRACE", 0.2)
+    with Instance() as instance:
+        instance.start()
+        instance.execute("CREATE TABLE t (x integer)")
+        async with open_database(instance.conninfo(), timeout=0.5) as database:
+            instance.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            instance.execute("SELECT pg_reload_conf()")
+            standbys = "SHOW synchronous_standby_names"
+            with trio.fail_after(BOUND):
+                while await database.query(standbys) != [("nobody",)]:  # noqa: ASYNC110 - the server knows
+                    await trio.sleep(0.01)
+            with pytest.raises(DatabaseLost, match="has not answered"):
+                await database.query("INSERT INTO t VALUES (1)")
+            with pytest.raises(DatabaseLost, match="has not answered"):
+                async with database.transaction() as transaction:
+                    await transaction.execute("INSERT INTO t VALUES (2)")
+
+
 @pytest.mark.full
 async def test_while_the_server_is_away_calls_say_so_and_then_go_on() -> None:
     with Instance() as instance:
@@ -332,9 +372,12 @@ async def test_while_the_server_is_away_calls_say_so_and_then_go_on() -> None:
 # -- connecting ------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "password": ({"password": "not this"}, r"password authentication .* Check user, password and"),
-    "user": ({"user": "who"}, r"who@127\.0\.0\.1:\d+/postgres: .* Check user, password"),
-    "database": ({"dbname": "nope"}, r'/nope: .*"nope" does not exist\. Check user, password and'),
+    "password": ({"password": "not this"}, r"password authentication .* check user, password and"),
+    "user": ({"user": "who"}, r"who@127\.0\.0\.1:\d+/postgres: .* check user, password"),
+    "database": (
+        {"dbname": "nope"},
+        r'/nope: .*"nope" does not exist\. .* check user, password and',
+    ),
     "host": ({"host": "no.such.host.invalid"}, r'host "no\.such.*" is not known.* Check the host'),
     "port": ({"port": 1}, r"Connection refused.* Check host and port in the conninfo, and that it"),
     "place": ({"host": "/no/where"}, r"/no/where.* Check host and port in the conninfo, and that"),
@@ -351,6 +394,16 @@ async def test_what_cannot_be_reached_is_named_with_the_cause_and_the_way_out(
             pass
     assert PASSWORD not in str(caught.value)
     assert "not this" not in str(caught.value)
+
+
+async def test_a_connection_that_cannot_be_set_up_is_closed_again(
+    conninfo: str, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_SETTINGS", "SET statement_timeout = 'never'")
+    with pytest.raises(DatabaseLost, match=r"no connection to .*never"):
+        async with open_database(conninfo):
+            pass
+    await until_alone(other)
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
@@ -433,10 +486,7 @@ async def test_nothing_stays_open(conninfo: str, other: Database) -> None:
     async with open_database(conninfo) as database, trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(database.query, "SELECT pg_sleep(0.01)")
-    others = ACTIVE.replace("AND state = 'active'", "")
-    with trio.fail_after(BOUND):
-        while await other.query(others) != [(0,)]:  # noqa: ASYNC110 - the server knows
-            await trio.sleep(0.01)
+    await until_alone(other)
 
 
 @pytest.mark.parametrize("fill, expected", [("full", Ready.R), ("", Ready.W)])

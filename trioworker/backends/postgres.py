@@ -21,7 +21,8 @@ stopped, say (``idle_in_transaction_session_timeout``): others wait for its lock
 does not even do that is given up from here, two seconds later.
 
 **Lost in the middle** is the case that cannot be mended: whether a statement or ``COMMIT`` that got
-no answer was done, nobody here can know. `DatabaseLost` says so; whoever gets it looks.
+no answer was done, nobody here can know. `DatabaseLost` says so; whoever gets it looks. So it does
+of what waits for a synchronous standby in vain: it is stored, but perhaps not for long.
 
 Passwords are in no message and no ``repr``. What libpq says of a connection string that it cannot
 read would quote from it, so it is not passed on.
@@ -68,8 +69,9 @@ Row = tuple[Any, ...]
 
 _GRACE: Final = 2.0  # seconds in which a server that is there reacts
 
-# SQLSTATEs, or their first two characters. The first mean that the connection is of no more use.
-_LOST: Final = ("08", "57P", "25P03", "25P04")
+# What SQLSTATEs begin with. Of the first, the connection is of no more use; 25006 is from a server
+# that takes writes no more.
+_LOST: Final = ("08", "57P", "25006", "25P03", "25P04")
 _BUSY: Final = ("40", "53", "55P03", "57014")
 
 _SETTINGS: Final = """
@@ -429,7 +431,10 @@ def _way_out(causes: str) -> str:
     if "is not known" in causes:
         return "Check the host in the conninfo."
     if "FATAL" in causes or "password" in causes:
-        return "Check user, password and dbname in the conninfo, and the server's pg_hba.conf."
+        return (
+            "Unless that passes by itself, check user, password and dbname in the conninfo, and "
+            "the server's pg_hba.conf."
+        )
     return "Check host and port in the conninfo, and that it runs and listens there."
 
 
