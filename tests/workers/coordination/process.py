@@ -16,11 +16,18 @@ from typing import final
 import trio
 
 from tests.patterns.values import Script
-from trioworker import Engine, EngineConfig, open_worker
-from trioworker.workers.coordination import terminationworker
+from trioworker import Engine, EngineConfig, Getter, Manifold, open_worker
+from trioworker.workers.coordination import simplesignalhandler, terminationworker
+from trioworker.workers.coordination.common import value_manifold
 from trioworker.workers.coordination.flockfortress import FlockFortress
 from trioworker.workers.coordination.gate import Gate, Latch
 from trioworker.workers.coordination.reboot import Action, MachineLock, Reboot, executing
+from trioworker.workers.coordination.simplesignalhandler import (
+    Signalled,
+    Signals,
+    SignalSource,
+    SourceConfig,
+)
 from trioworker.workers.coordination.terminationworker import Terminated
 
 from .facades import FakeReboots
@@ -89,6 +96,36 @@ async def tell(action: Action) -> None:
     say(action)
 
 
+async def obey(path: Path) -> None:
+    """Run an engine until a signal ends it; its worker does not stop before there is `path`."""
+
+    async def worker(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        say("working")
+        try:
+            await trio.sleep_forever()
+        finally:
+            say("stopping")
+            with trio.CancelScope(shield=True):
+                while not path.exists():  # noqa: ASYNC110, ASYNC240 - nothing tells of it
+                    await trio.sleep(0.01)
+            say("stopped")
+
+    def is_fatal(error: BaseException) -> bool:
+        return isinstance(error, Signalled)
+
+    source = SignalSource(SourceConfig(signals=["SIGHUP", "SIGTERM"]))
+    engine = Engine(EngineConfig(is_fatal=is_fatal))
+    engine.install("signals", value_manifold(lambda: source, outputs={Signals: lambda its: its}))
+    engine.install("on-signal", simplesignalhandler.manifold())
+    engine.install("worker", Manifold(worker))
+    async with open_worker(source):
+        try:
+            await engine.run()
+        except Signalled as error:
+            say(error.signal.name)
+
+
 async def read(path: Path) -> None:
     """Visit again and again, and read the two halves of what is beside the lock."""
     async with open_worker(FlockFortress(path)) as fortress:
@@ -112,7 +149,7 @@ async def halves(directory: Path) -> str:
 
 ACTIONS: dict[str, Callable[[Path], Awaitable[None]]] = {
     action.__name__: action
-    for action in (go_down, visit, lock_down, read, read_carelessly, terminate, unlock)
+    for action in (go_down, visit, lock_down, obey, read, read_carelessly, terminate, unlock)
 }
 
 

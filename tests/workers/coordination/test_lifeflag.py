@@ -1,6 +1,7 @@
 """The flag of an entity's life. The sequences of calls are part of what it promises."""
 
 from collections.abc import Callable
+from typing import final
 
 import attrs
 import pytest
@@ -8,9 +9,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.patterns.values import Script
-from trioworker import Bounce, EngineConfig, Missing, NotFound, open_worker
+from trioworker import Bounce, EngineConfig, Missing, NotFound, Watcher, open_worker
 from trioworker.patterns import Flag, FlagChanged
-from trioworker.testing import ManifoldHarness, StubGetter, check_alive, clean_kill, open_engine
+from trioworker.testing import (
+    FakeWatcher,
+    ManifoldHarness,
+    StubGetter,
+    check_alive,
+    clean_kill,
+    open_engine,
+)
 from trioworker.workers.coordination.lifeflag import (
     Config,
     EntityNotFound,
@@ -21,6 +29,7 @@ from trioworker.workers.coordination.lifeflag import (
 )
 
 from .facades import FakeLives, offering
+from .taking import nursery_to_leave
 
 GONE = NotFound("no such machine")
 
@@ -221,6 +230,48 @@ async def test_a_vanished_entity_is_fatal_where_the_engine_says_so(
             await wait_all_tasks_blocked()
             script.tell()
             await trio.sleep_forever()
+
+
+@final
+class Children:
+    """Knows whether a real child lives; the kernel tells when it does not."""
+
+    def __init__(self, process: trio.Process, nursery: trio.Nursery) -> None:
+        self._process = process
+        self._nursery = nursery
+
+    async def life(self, entity: str) -> Life:
+        return Life.ALIVE if self._process.returncode is None else Life.DEAD
+
+    async def watch_life(self, entity: str) -> Watcher[object]:
+        watcher = FakeWatcher[None](None)
+
+        async def tell() -> None:
+            await self._process.wait()
+            watcher.send(None)
+
+        self._nursery.start_soon(tell)
+        return watcher
+
+
+async def test_the_life_of_a_real_process_is_a_flag() -> None:
+    user = ManifoldHarness()
+    async with nursery_to_leave() as nursery:
+        process = await trio.lowlevel.open_process(["sleep", "1000"])
+        try:
+            parts = {
+                "lives": offering(Lives, Children(process, nursery)),
+                "flag": manifold(CONFIG),
+                "user": user.manifold(inputs=("flag",)),
+            }
+            async with open_engine(parts):
+                await user.assert_one_start(within=60)
+                assert user.get("flag", Flag).check() is True
+                process.kill()
+                await user.assert_one_start(within=60)
+                assert user.get("flag", Flag).check() is False
+        finally:
+            process.kill()
 
 
 # -- the config ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ from trioworker.workers.coordination.simplesignalhandler import (
 )
 
 from .facades import FakeSignals, offering
+from .process import running
 from .taking import Taker, calling, nursery_to_leave
 
 HUP, USR1, TERM = signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM
@@ -303,3 +305,19 @@ async def test_a_real_signal_ends_the_watcher_and_the_source_lives_on() -> None:
         assert engine.report().manifolds["signals"].starts == 1
         assert [name for name in dir(taker[Signals]) if name[0] != "_"] == ["channel"]
         await wait_all_tasks_blocked()
+
+
+async def test_a_source_around_the_engine_takes_signals_until_everything_has_stopped(
+    tmp_path: Path,
+) -> None:
+    """In a real process: a second signal while it stops slowly neither kills it nor hangs it."""
+    go = tmp_path / "go"
+    async with running("obey", go) as process:
+        await process.wait_lines(1)
+        process.send(HUP)
+        await process.wait_lines(2)
+        process.send(TERM)
+        go.touch()
+        await process.wait_lines(4)
+
+    assert process.lines == ["working", "stopping", "stopped", "SIGHUP"]
