@@ -194,7 +194,7 @@ class Exceptions(SphinxDirective):
             if package.startswith(packages)
             for name, thing in vars(import_module(package)).items()
             if inspect.isclass(thing) and issubclass(thing, BaseException)
-            if thing.__module__ == package
+            if thing.__module__ == package and not name.startswith("_")
         ]
         text = "\n".join(line.replace("\n", " ") for line in lines)
         return self.parse_text_to_nodes(text, allow_section_headings=False)
@@ -313,7 +313,9 @@ def described(name: str, thing: object) -> list[str]:
 
 
 def is_ours_to_make(thing: type) -> bool:
-    """Whether users get instances and make none: it says so, or a parameter's type is private."""
+    """Whether users make none: a Protocol; or it says so, or a parameter's type is private."""
+    if getattr(thing, "_is_protocol", False):
+        return True
     types = getattr(thing.__init__, "__annotations__", {}).values()
     is_said = re.search(r"\b(makes it|made by)\b", thing.__doc__ or "")
     return bool(is_said) or any(str(type_).startswith("_") for type_ in types)
