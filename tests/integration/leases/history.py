@@ -16,7 +16,8 @@ none: its process was stopped on the way. Who dies does so within its term, whic
   in between is not punctual, and no proof of anything;
 - **hand-overs that take too long**.
 
-**A hand-over** is what lies between the last renewal of one term and the beginning of the next. The
+**A hand-over** is what lies between the last renewal of one term and the beginning of the next, or
+until the holder itself goes on with a term that it had let lapse: nobody else came before. The
 last renewal is the last that the holder sent, unless the store said that it was not done: nobody
 can know when, and whether, one without an answer was. From there it may take the duration and
 `SLACK`. To that is added what the fault calls for (`Fault.extra`, counted from when it began), and
@@ -165,22 +166,37 @@ class HandOver(NamedTuple):
     is_excused: bool
 
 
+def stretches(history: History) -> list[Term]:
+    """Return when somebody held the lease without a pause, in the order in which that began."""
+    found: list[Term] = []
+    last: dict[tuple[str, int], Term] = {}
+    for holder, received, token, until in sorted(history.granted, key=lambda grant: grant.received):
+        before = last.get((holder, token))
+        if before is not None and received <= before.until:
+            before.until = max(before.until, until)
+        elif received < until:
+            found.append(Term(holder, token, received, until))
+            last[holder, token] = found[-1]
+    for holder, at, token in history.gave_back:
+        if (holder, token) in last:
+            last[holder, token].until = min(last[holder, token].until, at)
+    return found
+
+
 def terms(history: History) -> list[Term]:
     """Return the terms in the order in which they began."""
     found: dict[tuple[str, int], Term] = {}
-    for holder, received, token, until in sorted(history.granted, key=lambda grant: grant.received):
-        if received < until:
-            term = found.setdefault((holder, token), Term(holder, token, received, until))
-            term.until = max(term.until, until)
-    for holder, at, token in history.gave_back:
-        if (holder, token) in found:
-            found[holder, token].until = min(found[holder, token].until, at)
+    for one in stretches(history):
+        found.setdefault((one.holder, one.token), one).until = one.until
     return list(found.values())
 
 
 def hand_overs(history: History) -> list[HandOver]:
-    """Return from term to term how long it took, and how long it might have."""
-    every: list[Term | None] = [*terms(history), None]
+    """Return from term to term how long it took, and how long it might have.
+
+    A term that went on after a pause, because its holder came back, is there twice.
+    """
+    every: list[Term | None] = [*stretches(history), None]
     refused = {number for (number,) in history.refused}
     asked = [one for one in history.asked if one.number not in refused]
     return [

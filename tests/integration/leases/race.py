@@ -27,7 +27,7 @@ import trio
 from tests.services.process import BOUND, Server
 
 from . import history
-from .history import Beat, Fault, History
+from .history import SLACK, Beat, Fault, History
 from .resource import Resource
 from .stores import STORES, Row, Servers
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 NAMES = [f"racer-{number}" for number in range(6)]
 
+_INSIDE = "SIGSTOP inside a transaction"
 _BEAT = 0.1
 _USUAL = 0.02  # seconds by which a heartbeat of a machine at rest may be late
 
@@ -135,6 +136,8 @@ class Race:
                 for racer in self._racers.values():
                     await racer.wait_ready()
                 begin = time.monotonic()
+                with trio.move_on_after(BOUND):  # the checker will say that nobody ever held it
+                    await self._resource.wait_greater(0)
                 await self._break_things(begin + seconds)
                 end = time.monotonic()
                 for racer in self._racers.values():
@@ -157,7 +160,7 @@ class Race:
             await trio.sleep(self._chance.uniform(0.3, 1.3) * self._row.duration)
             if time.monotonic() > until:
                 break
-            await self._one_round(kinds[kind], is_leaderless=kind in self._leaderless())
+            await self._one_round(kind, kinds[kind])
 
     def _leaderless(self) -> set[str]:
         return {what for what, breakage in self._servers.breakages.items() if breakage.extra}
@@ -168,7 +171,7 @@ class Race:
             "stop": lambda: self._stopped(self._victim()),
         }
         if self._row.stops_inside:
-            kinds["stop inside"] = lambda: self._stopped_inside(self._victim(1))
+            kinds[_INSIDE] = lambda: self._stopped_inside(self._victim(1))
         if self._servers.break_link(NAMES[0], self._chance) is not None:
             kinds["link"] = lambda: self._unlinked(self._victim())
         for what in self._servers.breakages:
@@ -176,20 +179,27 @@ class Race:
         return kinds
 
     async def _one_round(
-        self, fault: Callable[[], AbstractAsyncContextManager[object]], *, is_leaderless: bool
+        self, kind: str, fault: Callable[[], AbstractAsyncContextManager[object]]
     ) -> None:
         """Break something, and perhaps a second thing, until another has taken over."""
-        token, duration = self._resource.greatest, self._row.duration
+        token, is_leaderless = self._resource.greatest, kind in self._leaderless()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(fault())
             if self._chance.random() < (0.7 if is_leaderless else 0.3):
                 another = self._chance.choice([self._killed, self._stopped])
                 await stack.enter_async_context(another(self._victim(1 if is_leaderless else 0)))
-            with trio.move_on_after(1 + 1.5 * duration):
+            with trio.move_on_after(self._patience(kind)):
                 await self._resource.wait_greater(token)
-                await trio.sleep(self._chance.uniform(0, duration))
+                await trio.sleep(self._chance.uniform(0, self._row.duration))
 
-    def _victim(self, holder: float = 0.75) -> Racer:
+    def _patience(self, kind: str) -> float:
+        """Return for how long to wait: if the holder was hit, until it is sure to be too late."""
+        holder = self._racers.get(self._resource.writer)
+        if kind != _INSIDE and holder is not None and holder.is_hit:
+            return self._row.duration + SLACK + 0.5
+        return 1.5 * self._row.duration
+
+    def _victim(self, holder: float = 0.9) -> Racer:
         """Choose whom to hit: the holder with that probability."""
         writer = self._racers.get(self._resource.writer)
         if writer is not None and not writer.is_hit and self._chance.random() < holder:
@@ -231,7 +241,7 @@ class Race:
     @asynccontextmanager
     async def _stopped_inside(self, victim: Racer) -> AsyncGenerator[None]:
         """Have it stop itself inside its next transaction; kill it if there is none."""
-        async with self._fault("SIGSTOP inside a transaction", victim) as inside:
+        async with self._fault(_INSIDE, victim) as inside:
             victim.send(signal.SIGUSR1)
             with trio.move_on_after(3 * self._row.duration) as scope:
                 await victim.wait_stopped()

@@ -86,7 +86,7 @@ def test_a_grant_that_came_too_late_is_none() -> None:
 
 
 def test_a_lapsed_term_that_comes_back_under_its_token_overlaps_what_was_between() -> None:
-    bad = changed(granted=[Granted("a", 6.1, 1, 8.0)])
+    bad = changed(granted=[Granted("a", 6.1, 1, 8.0)], asked=[Asked("a", "8", 6.0)])
     assert one_problem(bad).startswith("two holders: b from 4.1000")
 
 
@@ -197,6 +197,13 @@ def test_a_process_stopped_inside_its_transaction_excuses_and_is_counted() -> No
     assert figures(history)["excused"] == "1"
     assert problems(later(5.0, faults=[inside._replace(is_inside=False)]))
     assert problems(later(5.0, faults=[inside._replace(begin=0.1, end=0.9)])), "it was over before"
+
+
+def test_a_holder_that_comes_back_late_because_nobody_else_could_is_found() -> None:
+    back = [Granted("b", 9.0, 5, 11.0)]
+    bad = attrs.evolve(changed(granted=back, asked=[Asked("b", "8", 9.0)]), end=9.5)
+    assert [(one.begin, one.until) for one in terms(bad)] == [(0.1, 3.0), (4.1, 11.0)]
+    assert one_problem(bad).startswith("the hand-over from b (5) to b (5) took 5.00 s")
 
 
 def test_that_nobody_follows_is_found_at_the_end() -> None:
