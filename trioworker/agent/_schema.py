@@ -48,13 +48,13 @@ Factory = Callable[..., Any]
 _NAME_IN_BRACES = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 _TEXT = rf"([^$]|\$\$|{_NAME_IN_BRACES})*"
 _STRING: Schema = {"type": "string", "pattern": f"^{_TEXT}$"}
-_FROM_ENVIRONMENT: Schema = {"type": "string", "pattern": f"^{_TEXT}{_NAME_IN_BRACES}{_TEXT}$"}
+FROM_ENVIRONMENT: Schema = {"type": "string", "pattern": f"^{_TEXT}{_NAME_IN_BRACES}{_TEXT}$"}
 
 _SCALARS: dict[Any, Schema] = {
     str: _STRING,
     Path: _STRING,
-    int: {"anyOf": [{"type": "integer"}, _FROM_ENVIRONMENT]},
-    float: {"anyOf": [{"type": "number"}, _FROM_ENVIRONMENT]},
+    int: {"anyOf": [{"type": "integer"}, FROM_ENVIRONMENT]},
+    float: {"anyOf": [{"type": "number"}, FROM_ENVIRONMENT]},
     bool: {"type": "boolean"},
     dt.datetime: {"type": "string", "format": "date-time"},
     dt.date: {"type": "string", "format": "date"},
@@ -134,7 +134,7 @@ class _Taken:
         keys.update(self.fields(Manifold, OPTION_KEYS, with_defaults=False))
         known: Schema = {"enum": list(factories)}  # an editor offers these
         other: Schema = {"type": "string", "pattern": f"^{USE.pattern}$"}
-        keys["use"] = {"anyOf": [known, other, _FROM_ENVIRONMENT]}
+        keys["use"] = {"anyOf": [known, other, FROM_ENVIRONMENT]}
         return {key: {**keys[key], **_TEXTS.get(key, {})} for key in keys}
 
     def condition(self, use: str, factory: Factory) -> Schema | None:
@@ -231,7 +231,7 @@ def _choice(values: Iterable[Any]) -> Schema:
     values = list(values)
     known: Schema = {"enum": values}
     some_are_strings = any(isinstance(value, str) for value in values)
-    return {"anyOf": [known, _FROM_ENVIRONMENT]} if some_are_strings else known
+    return {"anyOf": [known, FROM_ENVIRONMENT]} if some_are_strings else known
 
 
 def _plain(default: Any) -> Any:
