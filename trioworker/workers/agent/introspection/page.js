@@ -2,8 +2,8 @@
 //
 // No name, message or report is ever made into markup: text goes in by textContent, and rows come from
 // the server, escaped. All requests go through ask(), which knows the token; that is kept for this tab
-// only. No row is put together here (see _page.py): after an event its state is changed at once, and the
-// rest comes with a fresh copy of the page, fetched the less often the longer that takes.
+// only. No row is made here (see _page.py): an event changes its state at once, and the rest comes with a
+// fresh copy of the page, fetched the less often the longer that takes.
 const $ = (id) => document.getElementById(id);
 const TOKEN = "trioworker token";
 const STATES = ["absent", "waiting", "delayed", "starting", "started", "draining", "stopping", "done",
@@ -43,7 +43,7 @@ function duration(seconds) {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
-// Runs `work` soon, but again only after `factor` times what it took; it returns true if it did nothing.
+// Runs `work` soon, again only after `factor` times what it took; that returns true if it did nothing.
 function paced(work, pause, factor) {
   let wanted = false, running = false;
   return async function request() {
@@ -245,7 +245,7 @@ async function follow() {
   if (follow.runs) return;
   follow.runs = true;
   let pause = 500;
-  while (!(is_locked())) {
+  while (!is_locked()) {
     const stop = new AbortController();
     let timer = 0;
     const heard = () => { clearTimeout(timer); timer = setTimeout(() => stop.abort(), QUIET); };
