@@ -26,6 +26,8 @@ from trioworker.backends.postgres import (
 )
 
 BOUND = 60.0
+TIMEOUT = 2.0
+"""Of those who are to run into it. Connecting has no more, so it must not be short."""
 ACTIVE = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'
@@ -34,7 +36,7 @@ ACTIVE = """
 
 @pytest.fixture
 def conninfo(postgres: Instance) -> str:
-    return postgres.database()
+    return postgres.emptied()
 
 
 @pytest.fixture
@@ -250,18 +252,20 @@ async def test_a_cancelled_call_does_not_wait_for_a_server_that_does_not_react(
 # -- time-outs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 async def test_what_takes_too_long_is_ended_by_the_server(conninfo: str) -> None:
-    async with open_database(conninfo, timeout=0.2) as database:
+    async with open_database(conninfo, timeout=TIMEOUT) as database:
         before = await pid(database)
         with pytest.raises(DatabaseBusy, match=r"postgres@127\.0\.0\.1.*statement timeout"):
             await database.query("SELECT pg_sleep(1000)")
         assert await pid(database) == before
 
 
+@pytest.mark.full
 async def test_who_is_idle_in_a_transaction_is_thrown_out_and_others_go_on(
     conninfo: str, database: Database
 ) -> None:
-    async with open_database(conninfo, timeout=0.2) as idle:
+    async with open_database(conninfo, timeout=TIMEOUT) as idle:
         with pytest.raises(DatabaseLost, match="idle-in-transaction"):
             async with idle.transaction() as transaction:
                 await transaction.execute("INSERT INTO t VALUES (1)")
@@ -270,15 +274,16 @@ async def test_who_is_idle_in_a_transaction_is_thrown_out_and_others_go_on(
         assert await stored(idle) == [1]
 
 
+@pytest.mark.full
 async def test_a_server_that_does_not_answer_is_given_up(
     conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend, "_GRACE", 0.2)
-    async with open_database(conninfo, timeout=0.5) as database:
+    async with open_database(conninfo, timeout=TIMEOUT) as database:
         stopped = await pid(database)
         os.kill(stopped, signal.SIGSTOP)
         try:
-            with pytest.raises(DatabaseLost, match=r"has not answered within 0\.7 seconds"):
+            with pytest.raises(DatabaseLost, match=r"has not answered within 2\.2 seconds"):
                 await database.query("SELECT 1")
             assert await pid(database) != stopped
         finally:
@@ -342,7 +347,7 @@ async def test_what_no_standby_has_is_not_said_to_be_stored(
     with Instance() as instance:
         instance.start()
         instance.execute("CREATE TABLE t (x integer)")
-        async with open_database(instance.conninfo(), timeout=0.5) as database:
+        async with open_database(instance.conninfo(), timeout=TIMEOUT) as database:
             instance.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             instance.execute("SELECT pg_reload_conf()")
             standbys = "SHOW synchronous_standby_names"
@@ -350,10 +355,8 @@ async def test_what_no_standby_has_is_not_said_to_be_stored(
                 while await database.query(standbys) != [("nobody",)]:  # noqa: ASYNC110 - the server knows
                     await trio.sleep(0.01)
             with pytest.raises(DatabaseLost, match="has not answered"):
-                await database.query("INSERT INTO t VALUES (1)")
-            with pytest.raises(DatabaseLost, match="has not answered"):
                 async with database.transaction() as transaction:
-                    await transaction.execute("INSERT INTO t VALUES (2)")
+                    await transaction.execute("INSERT INTO t VALUES (1)")
 
 
 @pytest.mark.full
@@ -390,7 +393,7 @@ async def test_what_cannot_be_reached_is_named_with_the_cause_and_the_way_out(
 ) -> None:
     wrong, said = WRONG[what]
     with pytest.raises(DatabaseLost, match=f"^no connection to PostgreSQL .*{said}") as caught:
-        async with open_database(postgres.conninfo(**wrong)):
+        async with open_database(postgres.conninfo(**wrong), timeout=30):
             pass
     assert PASSWORD not in str(caught.value)
     assert "not this" not in str(caught.value)

@@ -1,7 +1,7 @@
 """Private PostgreSQL servers.
 
 For tests that only need a server, there is the fixture `postgres`: one for the whole run. What they
-keep there they keep in a database of their own (`Instance.database`), or in a schema.
+keep there they keep in a database that is empty at first (`Instance.emptied`), or in a schema.
 
 For tests that break things, one of their own::
 
@@ -19,7 +19,6 @@ machine lives.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -38,6 +37,19 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "postgres", "correct horse"
 
+EMPTY = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$ DECLARE found text; BEGIN
+    FOR found IN SELECT nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', found);
+    END LOOP;
+END $$;
+CREATE SCHEMA public;
+ALTER DATABASE emptied RESET ALL
+"""
+
 
 def bindirs() -> list[str]:
     """Where Debian has the binaries, the newest version first."""
@@ -54,7 +66,7 @@ class Instance:
         self._initdb = binary("initdb", "postgresql", *bindirs())
         self._port = Port()
         self._as = "postgres" if os.geteuid() == 0 else None
-        self._numbers = itertools.count(1)
+        self._emptied: str | None = None
         self.directory = Path(tempfile.mkdtemp(prefix="trioworker-pg-"))
         self._server: Server | None = None
 
@@ -78,7 +90,7 @@ class Instance:
 
     @property
     def url(self) -> str:
-        """What to connect to it with; a database of your own is better."""
+        """What to connect to it with."""
         return self.conninfo()
 
     @property
@@ -128,11 +140,17 @@ class Instance:
         if self._server is not None:
             self._end(signal.SIGQUIT)
 
-    def database(self) -> str:
-        """Make a new database, and return what to connect to it with."""
-        name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
-        return self.conninfo(name)
+    def emptied(self) -> str:
+        """Return what to connect to one and the same database with; nothing and nobody is in it.
+
+        A new one would be eight megabytes and three hundred files for each test.
+        """
+        if self._emptied is None:
+            self._emptied = "emptied"
+            self.execute("CREATE DATABASE emptied")
+        else:
+            self.execute(EMPTY, self._emptied)
+        return self.conninfo(self._emptied)
 
     def execute(self, sql: str, dbname: str = "postgres") -> None:
         """Execute a statement, as another client would; blocks."""
@@ -179,7 +197,7 @@ class Instance:
 
 @pytest.fixture(scope="session")
 def postgres() -> Generator[Instance]:
-    """One server for the whole run; make databases or schemas of your own in it."""
+    """One server for the whole run; keep what you keep there in a schema, or `emptied`."""
     with Instance() as instance:
         instance.start()
         yield instance

@@ -6,14 +6,6 @@ import pytest
 from .postgres import Instance
 
 
-def test_the_one_for_all_answers_and_has_a_database_for_everybody(postgres: Instance) -> None:
-    one, other = postgres.database(), postgres.database()
-    with psycopg.connect(one) as connection:
-        connection.execute("CREATE TABLE mine ()")
-    with psycopg.connect(other) as connection:
-        assert connection.execute("SELECT to_regclass('mine')").fetchone() == (None,)
-
-
 @pytest.mark.full
 def test_a_server_comes_back_with_its_data_and_leaves_nothing_behind() -> None:
     with Instance() as instance:
@@ -26,3 +18,15 @@ def test_a_server_comes_back_with_its_data_and_leaves_nothing_behind() -> None:
         assert instance.directory.exists()
     assert not instance.is_running
     assert not instance.directory.exists()
+
+
+def test_what_is_emptied_has_nothing_and_nobody_in_it(postgres: Instance) -> None:
+    with psycopg.connect(postgres.emptied()) as before:
+        before.execute("CREATE SCHEMA theirs; CREATE TABLE mine (); CREATE TABLE theirs.too ()")
+        before.commit()
+        after = postgres.emptied()
+        with pytest.raises(psycopg.OperationalError):
+            before.execute("SELECT 1")
+    with psycopg.connect(after) as connection:
+        found = "SELECT to_regclass('mine'), to_regnamespace('theirs'), current_schema()"
+        assert connection.execute(found).fetchone() == (None, None, "public")

@@ -29,6 +29,7 @@ from trioworker.workers.coordination.lease import (
     Invalid,
     Key,
     Leases,
+    LeaseTimeout,
     Manager,
     PostgresConfig,
     Request,
@@ -47,7 +48,7 @@ FENCE = "SELECT 1 FROM trioworker.lease WHERE token = %s FOR KEY SHARE"
 
 @pytest.fixture
 def conninfo(postgres: Instance) -> str:
-    return postgres.database()
+    return postgres.emptied()
 
 
 @pytest.fixture
@@ -216,12 +217,13 @@ async def test_who_stores_something_does_not_hold_up_its_own_extension(
 # -- what goes wrong -------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 async def test_a_lease_that_is_locked_for_too_long_is_busy_and_others_are_not(
     conninfo: str, store: Store, database: Database
 ) -> None:
     await store.claim(A, BRIEF, T)
     await until_free(store)
-    config = PostgresConfig(conninfo=conninfo, timeout=0.2)
+    config = PostgresConfig(conninfo=conninfo, timeout=2)
     async with open_postgres_store(config) as hurried, database.transaction() as transaction:
         await transaction.execute("SELECT 1 FROM trioworker.lease FOR KEY SHARE")
         with pytest.raises(Busy, match="statement timeout"):
@@ -258,7 +260,9 @@ async def test_while_the_server_is_restarted_a_manager_tries_again() -> None:
             granted.append(await claimer.claim("a", "me", 60))
 
             async def claim() -> None:
-                granted.append(await claimer.claim("a", "me", 60))
+                while len(granted) == 1:
+                    with suppress(LeaseTimeout):  # starting may take longer than ten attempts
+                        granted.append(await claimer.claim("a", "me", 60))
 
             instance.stop()
             async with trio.open_nursery() as nursery:
@@ -279,7 +283,7 @@ async def test_who_is_stopped_in_a_transaction_is_thrown_out_and_others_go_on(
 import sys, trio
 from trioworker.backends.postgres import DatabaseLost, open_database
 async def main():
-    async with open_database({conninfo!r}, timeout=0.5) as database:
+    async with open_database({conninfo!r}, timeout=2) as database:
         try:
             async with database.transaction() as transaction:
                 await transaction.execute("SELECT 1 FROM trioworker.lease FOR UPDATE")
