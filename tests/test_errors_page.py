@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,16 @@ async def too_few(_: Path) -> None:
 @provokes
 async def contradiction(_: Path) -> object:
     return impossible("page", State.WAITING, Event.READY)
+
+
+@provokes
+async def extra_missing(_: Path) -> None:
+    spec = find_spec("trioworker.backends.sqlite")
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "apsw", None)
+        spec.loader.exec_module(module_from_spec(spec))
 
 
 # -- agent files -----------------------------------------------------------------------------------
