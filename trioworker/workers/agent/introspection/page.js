@@ -43,7 +43,7 @@ function duration(seconds) {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
-// Runs `work` soon, again only after `factor` times what it took; that returns true if it did nothing.
+// Runs `work` soon, again only after `factor` times what it took; it returns true if it did nothing.
 function paced(work, pause, factor) {
   let wanted = false, running = false;
   return async function request() {
@@ -142,7 +142,7 @@ async function fresh() {
   adopt(page);
 }
 
-// Takes what is new out of another copy of this page. The links stay, so that they keep the focus.
+// Takes what is new from another copy of this page. The links stay, and so keep the focus.
 function adopt(page) {
   delete document.body.dataset.locked;
   document.body.toggleAttribute("data-actions", page.body.hasAttribute("data-actions"));
