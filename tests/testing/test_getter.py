@@ -56,6 +56,17 @@ def test_a_required_input_is_given_as_what_it_is() -> None:
     assert get("db", object) is DATABASE
 
 
+def test_it_notes_what_was_asked_for_and_in_which_order() -> None:
+    get = StubGetter(required={"db": DATABASE}, optional={"cache": None}, live={"clock": 1})
+    get.live("clock", int)
+    get("db", Database)
+    get.optional("cache", object)
+    with pytest.raises(NotDeclared):
+        get("metrics", object)
+
+    assert get.asked == ["clock", "db", "cache", "metrics"]
+
+
 def test_an_input_is_given_as_a_protocol_by_the_tests_word() -> None:
     get = StubGetter(required={"clock": DATABASE})
 

@@ -72,6 +72,9 @@ class StubGetter:
 
     Raises:
         ValueError: a name is given in two ways.
+
+    Attributes:
+        asked: the inputs that were asked for, in order; also those that were refused.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class StubGetter:
         name: str = "stub",
     ) -> None:
         self.name = name
+        self.asked: list[str] = []
         self._inputs: dict[str, dict[str, AsyncValue[_Output | None]]] = {
             field: {name: AsyncValue(_output(value)) for name, value in values.items()}
             for field, values in [("inputs", required), ("optional", optional), ("live", live)]
@@ -177,6 +181,7 @@ class StubGetter:
         return f"<StubGetter of {self.name!r}>"
 
     def _input(self, name: str, field: str) -> AsyncValue[_Output | None]:
+        self.asked.append(name)
         self._refuse_if_over("get()")
         found = self._inputs[field].get(name)
         if found is not None:
