@@ -6,11 +6,13 @@
 `FlagChanged`          how it ends, when it would have to say something else
 `WatchedValue`         what it needs: something to read and to watch
 `as_flag` `bounce_on`  how a manifold offers a flag, and what its end means to an engine
+`named` `positive`     what a field of a config often has to be
 ====================== ==================================================================
 """
 
 from trioworker._util import settle_names as _settle_names
 
+from .fields import named as named, positive as positive
 from .flag import (
     Flag as Flag,
     FlagChanged as FlagChanged,
@@ -29,6 +31,8 @@ __all__ = [
     "WatchedValue",
     "as_flag",
     "bounce_on",
+    "named",
+    "positive",
 ]
 
 _settle_names(__name__, globals())

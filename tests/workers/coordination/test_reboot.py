@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.patterns.values import Script
 from trioworker import Engine, EngineConfig, Getter, Manifold, open_worker
@@ -150,7 +150,7 @@ def test_its_only_input_are_reboots(path: Path) -> None:
 
 
 def test_the_config_checks_itself_and_is_frozen(path: Path) -> None:
-    with pytest.raises(ValueError, match="machine must be the name of one"):
+    with pytest.raises(ValueError, match="machine must be a name"):
         Config(machine="", lock=path)
     with pytest.raises(ValueError, match="lock must name a file, not '/'"):
         Config(machine="3", lock="/")
@@ -229,6 +229,7 @@ async def test_it_goes_down_when_everything_has_stopped_and_a_second_fatal_error
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running_engine, engine, recorder)
         await engine.wait_settled()
+        await wait_all_tasks_blocked()  # it has asked for the first time
         script.tell()
 
     assert record == ["stopped", "shutdown"]

@@ -166,7 +166,7 @@ async def test_it_offers_the_policy_and_nothing_else(autojump_clock: MockClock) 
 
 
 def test_the_config_wants_a_name_and_is_frozen() -> None:
-    with pytest.raises(ValueError, match="entity must be the name of one, not empty"):
+    with pytest.raises(ValueError, match="entity must be a name, not empty"):
         Config(entity="")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         CONFIG.entity = ""  # type: ignore[misc]  # which is the point

@@ -22,13 +22,13 @@ writes.
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_checkable
 
 import attrs
 import trio
 
 from trioworker import Manifold, Tomb, TombReport, TrioworkerError
+from trioworker.patterns import named, positive
 
 from .lease import ClaimDenied, Grant, Leases
 
@@ -69,11 +69,6 @@ class Tracker(Protocol):
         ...
 
 
-def _named(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
-    if not value:
-        raise ValueError(f"{attribute.name} must be a name, not empty")
-
-
 def _of_the_application(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
     application, _, number = value.rpartition("/")
     if application != config.application or not number.isdecimal():
@@ -81,11 +76,6 @@ def _of_the_application(config: Config, attribute: Any, value: str) -> None:  # 
             f"unit must be one of the application, like {config.application + '/0'!r}, "
             f"not {value!r}"
         )
-
-
-def _positive(config: Config, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
-    if not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
 @final
@@ -97,11 +87,11 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    application: str = attrs.field(validator=_named)
+    application: str = attrs.field(validator=named)
     """What is led."""
     unit: str = attrs.field(validator=_of_the_application)
     """Who we are, such as ``mysql/0``; another in each program."""
-    guarantee: float = attrs.field(default=30.0, validator=_positive)
+    guarantee: float = attrs.field(default=30.0, validator=positive)
     """For how many seconds an answer holds at least; terms are twice as long."""
     model: str = ""
     """The lease's."""

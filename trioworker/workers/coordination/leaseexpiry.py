@@ -15,7 +15,6 @@ busy is left alone until the next pass; any other error of the store ends the wo
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
@@ -23,6 +22,7 @@ import attrs
 import trio
 
 from trioworker import Manifold, Reporter, Tomb, TombReport
+from trioworker.patterns import positive
 
 from .lease import Busy, Store
 
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Config", "LeaseExpiry", "LeaseExpiryReport", "manifold"]
 
 
-def _positive(config: Config, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
-    if not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Config:
@@ -48,7 +43,7 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    interval: float = attrs.field(default=1.0, validator=_positive)
+    interval: float = attrs.field(default=1.0, validator=positive)
     """Seconds from the end of a pass to the next, and before the first."""
 
 

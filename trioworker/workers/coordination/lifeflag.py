@@ -34,6 +34,7 @@ from trioworker.patterns import (
     SampledFlag,
     as_flag,
     bounce_on,
+    named,
 )
 
 if TYPE_CHECKING:
@@ -90,11 +91,6 @@ def _some(config: Config, attribute: Any, value: frozenset[Life]) -> None:  # no
         )
 
 
-def _named(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
-    if not value:
-        raise ValueError("entity must be the name of one, not empty")
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Config:
@@ -104,7 +100,7 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    entity: str = attrs.field(validator=_named)
+    entity: str = attrs.field(validator=named)
     """What `Lives` is asked about."""
     true_when: frozenset[Life] = attrs.field(converter=_states, validator=_some)
     """The states in which the flag is true."""

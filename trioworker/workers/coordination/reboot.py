@@ -35,6 +35,7 @@ import attrs
 import trio
 
 from trioworker import Manifold, Reporter, Tomb, TombReport, Watcher, notify_worker
+from trioworker.patterns import named
 
 try:
     import fcntl
@@ -100,11 +101,6 @@ class MachineDown(Exception):
         self.action = action
 
 
-def _named(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
-    if not value:
-        raise ValueError("machine must be the name of one, not empty")
-
-
 def _file(config: Config, attribute: Any, value: Path) -> None:  # noqa: ARG001 - of attrs
     if not value.name:
         raise ValueError(f"lock must name a file, not {str(value)!r}")
@@ -123,7 +119,7 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    machine: str = attrs.field(validator=_named)
+    machine: str = attrs.field(validator=named)
     """What `Reboots` is asked about."""
     lock: Path = attrs.field(converter=_path, validator=_file)
     """The file of the machine's lock, in a directory that exists."""

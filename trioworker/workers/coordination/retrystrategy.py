@@ -26,7 +26,7 @@ import attrs
 import trio
 
 from trioworker import LifetimeError, Manifold, Tomb, TombReport, Watcher, notify_worker
-from trioworker.patterns import bounce_on
+from trioworker.patterns import bounce_on, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,11 +138,6 @@ class PolicyChanged(Exception):
     """The policy is another now: ask for it again. No fault."""
 
 
-def _named(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
-    if not value:
-        raise ValueError(f"{attribute.name} must be the name of one, not empty")
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Config:
@@ -152,7 +147,7 @@ class Config:
         ValueError: `entity` is empty.
     """
 
-    entity: str = attrs.field(validator=_named)
+    entity: str = attrs.field(validator=named)
     """What `Policies` is asked about."""
 
 

@@ -33,7 +33,7 @@ import attrs
 import trio
 
 from trioworker import Bounce, LifetimeError, Manifold, Tomb, TombReport
-from trioworker.patterns import Flag, as_flag
+from trioworker.patterns import Flag, as_flag, named, positive
 
 from .lease import ClaimDenied, Grant, Leases
 
@@ -77,16 +77,6 @@ class Term(Protocol):
         ...
 
 
-def _named(config: Config, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
-    if not value:
-        raise ValueError(f"{attribute.name} must be a name, not empty")
-
-
-def _positive(config: Config, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
-    if not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Config:
@@ -96,13 +86,13 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    entity: str = attrs.field(validator=_named)
+    entity: str = attrs.field(validator=named)
     """What one is responsible for: the name of the lease."""
-    claimant: str = attrs.field(validator=_named)
+    claimant: str = attrs.field(validator=named)
     """Who we are; another in each program."""
-    duration: float = attrs.field(default=60.0, validator=_positive)
+    duration: float = attrs.field(default=60.0, validator=positive)
     """Seconds of a term: so long may nobody be responsible after a crash."""
-    namespace: str = attrs.field(default="singular", validator=_named)
+    namespace: str = attrs.field(default="singular", validator=named)
     """The lease's."""
     model: str = ""
     """The lease's."""

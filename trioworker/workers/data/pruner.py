@@ -34,6 +34,7 @@ import attrs
 import trio
 
 from trioworker import Catacomb, Manifold, Reporter, TombReport, Watcher, notify_worker
+from trioworker.patterns import positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,11 +104,6 @@ class LiveLimits(Protocol):
         ...
 
 
-def _positive(config: Config, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
-    if not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Config:
@@ -117,9 +113,9 @@ class Config:
         ValueError: a field is not usable; the message names it.
     """
 
-    interval: float = attrs.field(validator=_positive)
+    interval: float = attrs.field(validator=positive)
     """Seconds from the end of one time to the next, and before the first."""
-    bite: int = attrs.field(default=1000, validator=_positive)
+    bite: int = attrs.field(default=1000, validator=positive)
     """How many records to delete in one transaction, at most."""
     limits: Limits | None = None
     """What may stay; ``None`` to ask `LiveLimits`."""

@@ -53,7 +53,7 @@ function paced(work, pause, factor) {
     while (wanted) {
       wanted = false;
       const began = performance.now();
-      let idle = false;
+      let idle;
       try { idle = await work(); } catch (error) { if (!(error instanceof Refused || error instanceof TypeError)) throw error; }
       if (!idle) await sleep(Math.max(pause, factor * (performance.now() - began)));
     }

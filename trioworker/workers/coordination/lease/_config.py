@@ -11,12 +11,9 @@ from typing import Any, final
 
 import attrs
 
+from trioworker.patterns import positive
+
 from ._model import Namespace
-
-
-def _positive(config: Any, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
-    if not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} must be more than 0 and finite, not {value!r}")
 
 
 def _not_negative(config: Any, attribute: Any, value: float) -> None:  # noqa: ARG001 - of attrs
@@ -49,7 +46,7 @@ class Config:
     namespaces: Mapping[str, Namespace] = attrs.field(factory=_usual, repr=False)
     """Which there are, with their rules; by default ``leadership`` (of an application, by units
     like ``app/0``) and ``singular`` (anything, by anybody)."""
-    max_sleep: float = attrs.field(default=60.0, validator=_positive)
+    max_sleep: float = attrs.field(default=60.0, validator=positive)
     """Look at the store after so many seconds at the latest, for what others did."""
     patience: float = attrs.field(default=55.0, validator=_not_negative)
     """How many seconds to wait, when stopped, for calls of the store that do not end."""
@@ -110,7 +107,7 @@ class EtcdConfig:
     """Our certificate, if etcd wants one from its clients."""
     key_file: Path | None = None
     """Its key, if that is another file."""
-    timeout: float = attrs.field(default=2.0, validator=_positive)
+    timeout: float = attrs.field(default=2.0, validator=positive)
     """Seconds that one member has for one call; then the next is asked."""
 
     def __attrs_post_init__(self) -> None:
@@ -152,7 +149,7 @@ class PostgresConfig:
     does not say comes from the environment; a password is best kept in ``PGPASSFILE``."""
     schema: str = attrs.field(default="trioworker", validator=_identifier)
     """Where the table is; it is made if it is not there. Programs share leases if they share it."""
-    timeout: float = attrs.field(default=5.0, validator=_positive)
+    timeout: float = attrs.field(default=5.0, validator=positive)
     """Seconds to connect, and for a call; then it is tried again later."""
     connections: int = attrs.field(default=4, validator=_at_least_one)
     """So many calls are at the server at the same time."""
