@@ -1,10 +1,10 @@
 """A race: six claimants and one lease, with one thing after another broken.
 
 What is broken, for how long, and who is hit, is drawn from a seed; what the processes do meanwhile
-is the machine's affair. First comes each kind of fault once, then all again. Mostly the
-holder is hit, and mostly until another has taken over, so that the next fault finds somebody to
-hit; sometimes another claimant is killed or stopped at the same time. While the servers may
-have no leader it is mostly the holder, or nobody would have to take over then.
+is the machine's affair. First comes each kind of fault once, then all again. Mostly the holder is
+hit, until another has taken over or is surely too late, so that the next fault finds somebody to
+hit; sometimes another claimant is killed or stopped at the same time. While the servers may have no
+leader it is mostly the holder, or nobody would have to take over then.
 
 A heartbeat of ours, which also writes to the disk as the stores do, tells how late the machine is.
 """
