@@ -480,6 +480,17 @@ async def test_who_waits_for_what_is_free_is_told_at_once(
     assert trio.current_time() == 0
 
 
+async def test_who_comes_while_another_is_looked_after_is_told_at_once_too(
+    store: ScriptedStore, autojump_clock: MockClock
+) -> None:
+    async with managed(store) as manager, trio.open_nursery() as tasks:
+        for name in "abc":
+            tasks.start_soon(manager.claimer("singular", "m").wait_until_expired, name)
+
+    assert trio.current_time() == 0
+    assert store.names() == ["read"] * 3
+
+
 async def test_for_who_comes_that_one_lease_is_looked_at_and_for_a_crowd_all_at_once(
     store: ScriptedStore, autojump_clock: MockClock
 ) -> None:
