@@ -74,7 +74,7 @@ BASE = {"trio", "trio_util", "outcome", "attrs", "cattrs"}
 OPTIONAL = {
     "apsw": {"backends.sqlite"},
     "cyclopts": {"_cli._app"},
-    "h11": {"backends.etcd", "backends.http"},
+    "h11": {"backends.etcd._connection", "backends.http"},
     "psycopg": {"backends.postgres"},
     "rich": {"_cli._render"},
     "structlog": {"agent._logging"},
