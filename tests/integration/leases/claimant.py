@@ -175,16 +175,17 @@ class Claimant:
         self._chance = Random(name)
 
     async def work(self, token: int, margin: float) -> None:
-        """Work as the holder, for ever: record it, and write to the resource."""
+        """Work as the holder, until cancelled: record it, and write to the resource."""
         async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
             client = Client(stream, self._name)
-            due = time.monotonic()
-            while True:
-                self._log.write(Worked(self._name, time.monotonic(), due, token, margin))
-                with trio.CancelScope(shield=True):  # a write on its way looks at no clock
+            try:
+                while True:
+                    due = time.monotonic() + TICK
+                    await trio.sleep(TICK)
+                    self._log.write(Worked(self._name, time.monotonic(), due, token, margin))
                     await client.write(token)
-                due = time.monotonic() + TICK
-                await trio.sleep(TICK)
+            finally:  # a write that is on its way looks at no clock
+                await client.write(token)
 
     async def job(self, get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
         """Work while the flag says that it is ours to do."""

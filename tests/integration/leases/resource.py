@@ -69,6 +69,9 @@ class Client:
         self._holder = holder
 
     async def write(self, token: int) -> bool:
-        """Write once; return whether it was accepted."""
-        await self._stream.send_all(f"{self._holder} {token}\n".encode())
-        return await self._stream.receive_some(1) == b"1"
+        """Write once, whether cancelled or not; return whether it was accepted."""
+        answer = b""
+        with trio.CancelScope(shield=True):
+            await self._stream.send_all(f"{self._holder} {token}\n".encode())
+            answer = await self._stream.receive_some(1)
+        return answer == b"1"
