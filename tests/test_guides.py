@@ -39,9 +39,9 @@ def names_of_ours(page: str) -> list[str]:
 
 
 def is_a_name(dotted: str) -> bool:
-    """Whether it is a public name of the package, or of the wing that has the workers."""
+    """Whether it is a public name of the package, or of a wing that has the workers."""
     name, _, rest = dotted.partition(".")
-    for package in ("trioworker", "trioworker.workers.coordination"):
+    for package in ("trioworker", "trioworker.workers.coordination", "trioworker.workers.data"):
         found: object = import_module(package)
         if find_spec(f"{package}.{name}"):
             found, last = import_module(f"{package}.{name}"), rest

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
+import trioworker
 from trioworker.agent import AgentFileError, file_schema, load
 from trioworker.agent._problems import Problems
 from trioworker.agent._schema import field_texts, ready_made, schema_of
@@ -24,7 +25,7 @@ from .conftest import Folder
 
 ROOT = Path(__file__).parents[2]
 FILES = [
-    ROOT / "trioworker/_demo/agent.toml",
+    Path(trioworker.__file__).parent / "_demo" / "agent.toml",  # where it was installed
     *(
         path
         for path in sorted((ROOT / "docs/examples").rglob("*.toml"))
@@ -80,7 +81,7 @@ def test_it_is_a_schema_and_plain_json() -> None:
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_files_that_we_show_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
