@@ -44,13 +44,13 @@ FAULTS: dict[str, tuple[str, str, str, tuple[Story, int]]] = {
         "_catacomb.py",
         (
             "        if not self._left or self._nursery.child_tasks:\n"
-            "            self._spawn(self._nursery, child)\n"
+            "            self._nursery.start_soon(self._run_child, child, name=name_of(worker))\n"
         ),
         (
             "        if not self._left or self._nursery.child_tasks:\n"
-            "            self._spawn(self._nursery, child)\n"
+            "            self._nursery.start_soon(self._run_child, child, name=name_of(worker))\n"
             "        if self._left and not self._tomb._scope.cancel_called:\n"
-            "            self._spawn(self._nursery, child)\n"
+            "            self._nursery.start_soon(self._run_child, child, name=name_of(worker))\n"
         ),
         CATACOMB,
     ),
