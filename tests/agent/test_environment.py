@@ -8,7 +8,9 @@ import pickle
 import sys
 
 import pytest
+from hypothesis import given, strategies as st
 
+from trioworker._groups import describe
 from trioworker.agent import AgentFileError, Mask, configure_logging
 from trioworker.agent._environment import EnvStr, expand
 from trioworker.agent._problems import Problems
@@ -193,6 +195,14 @@ def test_A4_a_number_is_a_plain_one_and_hidden_by_the_config_that_has_it(folder:
         ("", "nothing", "nothing"),
         ("key: 0123456789abcdef0123", "got key: 0123456789abc…", "got ${T}…"),
         ("-----KEY\nlong-line-of-it\n", "see long-line-of-it here", "see ${T} here"),
+        ("sesame-street", "open sesame-s… (again)", "open ${T}… (again)"),
+        ("sesame-street", "open sesame-s...", "open ${T}..."),
+        ("sesame-street", "open sesame…", "open sesame…"),
+        ("sesame..street", "open sesame.....", "open ${T}..."),
+        ("sesame-street-and-more", "open sesame-street-and\n", "open ${T}\n"),
+        ("sesame-street-and-more", "open sesame-street", "open sesame-street"),
+        ("sesame-street-and-more", "open sesame-street-and it", "open sesame-street-and it"),
+        ("a\nb-long-one", "it was 'a\\nb-long…", "it was '${T}…"),
     ],
 )
 def test_A4_the_mask_finds_a_value_in_a_text(value: str, text: str, masked: str) -> None:
@@ -203,6 +213,80 @@ def test_the_longest_value_is_masked_first() -> None:
     mask = Mask([("A", "secret"), ("B", "secret-and-more")])
 
     assert mask("secret-and-more secret") == "${B} ${A}"
+
+
+def test_a_value_in_another_that_was_cut_off_does_not_hide_it_from_the_mask() -> None:
+    mask = Mask([("USER", "anna"), ("URL", "db://anna:hunter22@host/shop")])
+
+    assert mask("no db://anna:hunter22@ho… for anna") == "no ${URL}… for ${USER}"
+
+
+def test_values_that_overlap_are_both_masked_to_the_end() -> None:
+    mask = Mask([("A", "left-and-middle"), ("B", "middle-and-right")])
+
+    assert mask("see left-and-middle-and-right") == "see ${A}${B}"
+    assert mask("see left-and-middle…") == "see ${A}…"
+    assert Mask([("T", "sesame-sesame")])("sesame-sesame-sesame") == "${T}"
+
+
+def test_of_two_values_the_one_of_which_more_is_left_is_masked() -> None:
+    mask = Mask([("A", "secret-key"), ("B", "secret-key-and-more")])
+
+    assert mask("secret-key-and… secret-key…") == "${B}… ${A}…"
+
+
+def test_a_path_from_the_environment_leaves_other_paths_readable() -> None:
+    """Every path that shared a directory with the value was masked as if it were cut off."""
+    mask = Mask([("HOME", "/srv/somebody/courier/post")])
+    traceback = """\
+  File "/srv/somebody/courier/courier.py", line 45, in main
+  File "/srv/somebody/courier/v/lib/python3.11/socket.py", line 9, in bind
+OSError: /srv/somebody/courier/post/sock is in use, not /srv/somebody/courier/poster
+"""
+
+    assert mask(traceback) == traceback.replace("/srv/somebody/courier/post", "${HOME}")
+
+
+def test_a_description_that_the_engine_shortened_leaks_no_beginning() -> None:
+    mask = Mask([("T", "sesame-street-and-more")])
+    told = describe(ValueError("x" * 170 + " sesame-street-and-more"))
+
+    assert told.endswith(" sesame-street-an…")
+    assert mask(f"web failed: {told}; again in 3 s").endswith("x ${T}…; again in 3 s")
+
+
+VALUES = st.text("ab/.-…\n'é", min_size=8, max_size=40)
+AROUND = st.text("ab/.-…\n'é", max_size=30)
+
+
+@given(VALUES, AROUND, AROUND)
+def test_a_whole_value_is_never_shown(value: str, before: str, after: str) -> None:
+    assert value not in Mask([("T", value)])(before + value + after)
+
+
+@given(VALUES, st.integers(0, 40), st.sampled_from(["…", "...", ""]), AROUND)
+def test_of_a_value_that_was_cut_off_only_the_allowed_rest_is_shown(
+    value: str, length: int, mark: str, after: str
+) -> None:
+    allowed = 7 if mark else 15
+    cut = value[:length]
+
+    shown = Mask([("T", value)])(f"got <{cut}{mark}{after if mark else ''}")
+
+    assert len(cut) <= allowed or not shown.startswith(f"got <{cut[: allowed + 1]}")
+
+
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=5).map("/".join),
+    st.text("abc", min_size=1),
+    st.text("def", min_size=1),
+)
+def test_a_path_that_only_shares_a_directory_is_left_alone(
+    directory: str, name: str, other: str
+) -> None:
+    text = f'File "/{directory}/{other}", line 1, in /{directory}: /{directory}/{other}'
+
+    assert Mask([("HOME", f"/{directory}/{name}")])(text) == text
 
 
 def test_a_mask_of_nothing_changes_nothing() -> None:

@@ -8,6 +8,8 @@ Two means, because a value can be seen in two ways:
   no port that is a subclass of int.
 - **What is printed is masked.** A program that formats a value into a message has the bare text.
   `Mask` finds it again in everything that trioworker prints or logs, and puts ``${NAME}`` there.
+  The engine, which knows of no environment, shortens what it says of errors before that: so a mask
+  also finds the beginning of a value where a text was cut off.
 
 A boolean can be neither hidden nor found again, so none is made of the environment.
 """
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 _DOLLAR = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})?")
 
 _ANYWHERE = 8  # a value of so many characters is recognised inside a word
-_CUT = 16  # and by so many at its beginning, where a text was cut off
+_BEFORE_ELLIPSIS = 8  # and by so many at its beginning, where a text says that it was cut off
+_AT_THE_END = 16  # or where it ends and does not say so
+
+# Ours is the one character (`describe()`) or three dots (what a worker reports); others use both.
+# Looks ahead only, because a value may have been cut off after a dot.
+_ELLIPSIS = re.compile(r"(?=…|\.\.\.)")
+
+_Span = tuple[int, int, str]
 
 Used = tuple[tuple[str, str], ...]
 """The variables that a string was made of: name and value."""
@@ -65,8 +74,10 @@ class EnvStr(str):
 class Mask:
     """Puts ``${NAME}`` where a text has the value of a variable; call it with the text.
 
-    - A value of eight characters or more is found anywhere, also cut off at the end and also a
-      line of it alone; a shorter one only where it stands as a word.
+    - A value of eight characters or more is found anywhere, and also a line of it alone; a shorter
+      one only where it stands as a word.
+    - The beginning of a value is found where a text was cut off: of eight characters before an
+      ellipsis, of sixteen at the very end. Anywhere else it is left alone: paths share directories.
     - One or two characters are left alone, unless `least` says otherwise: they betray nothing,
       and no text would stay readable.
 
@@ -76,27 +87,45 @@ class Mask:
     """
 
     def __init__(self, variables: Iterable[tuple[str, str]] = (), *, least: int = 3) -> None:
-        patterns: dict[str, str] = {}
-        self._long: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
         for name, value in dict(variables).items():
-            shown = f"${{{name}}}"
             for form in _forms(value):
                 if len(form) >= least:
-                    patterns.setdefault(form, shown)
-                if len(form) > _CUT:
-                    self._long.setdefault(form, shown)
-        self._patterns = patterns
-        longest_first = sorted(patterns, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(self._regex, longest_first)))
+                    self._shown.setdefault(form, f"${{{name}}}")
+        longest_first = sorted(self._shown, key=len, reverse=True)
+        # Looks ahead only, so that of two values that overlap both are found.
+        self._pattern = re.compile(f"(?=({'|'.join(map(self._regex, longest_first))}))")
 
     def __call__(self, text: str) -> str:
         """Return `text` without the values."""
-        if not self._patterns:
+        if not self._shown:
             return text
-        text = self._pattern.sub(lambda match: self._patterns[match[0]], text)
-        for value, shown in self._long.items():
-            text = _without_beginnings(text, value, shown, _CUT)
-        return text
+        parts: list[str] = []
+        done, last = 0, ""
+        for start, end, shown in sorted(self._found(text), key=lambda span: (span[0], -span[1])):
+            if end > done:
+                parts.append(text[done:start])
+                if start >= done or shown != last:
+                    parts.append(shown)
+                done, last = end, shown
+        return "".join(parts) + text[done:]
+
+    def _found(self, text: str) -> Iterator[_Span]:
+        """Yield what is to be masked, all of it found in the text as it came.
+
+        Were one value replaced before the next is looked for, a short one inside a long one that
+        was cut off would make the rest of the long one unrecognisable.
+        """
+        for match in self._pattern.finditer(text):
+            yield match.start(1), match.end(1), self._shown[match[1]]
+        cuts = [(match.start(), _BEFORE_ELLIPSIS) for match in _ELLIPSIS.finditer(text)]
+        # A traceback ends with a newline that is no part of what was cut off.
+        cuts += [(end, _AT_THE_END) for end in {len(text), len(text.rstrip())}]
+        for form, shown in self._shown.items():
+            for end, least in cuts:
+                start = _beginning(text, end, form, least)
+                if start != -1:
+                    yield start, end, shown
 
     def _regex(self, value: str) -> str:
         pattern = re.escape(value)
@@ -142,16 +171,15 @@ def _forms(value: str) -> Iterator[str]:
             yield line.strip()
 
 
-def _without_beginnings(text: str, value: str, shown: str, least: int) -> str:
-    """Replace what is a beginning of `value`, because the text was cut off there."""
-    start = text.find(value[:least])
-    while start != -1:
-        length = least
-        while text[start + length : start + length + 1] == value[length : length + 1] != "":
-            length += 1
-        text = text[:start] + shown + text[start + length :]
-        start = text.find(value[:least], start + len(shown))
-    return text
+def _beginning(text: str, end: int, value: str, least: int) -> int:
+    """Return where the beginning of `value` begins that `text` has before `end`, or -1."""
+    if len(value) <= least:
+        return -1
+    head = value[:least]
+    start = text.find(head, max(0, end - len(value)), end)
+    while start != -1 and not value.startswith(text[start:end]):
+        start = text.find(head, start + 1, end)
+    return start
 
 
 def expand(data: Any, place: Place, problems: Problems, environ: Mapping[str, str]) -> Any:
