@@ -175,8 +175,8 @@ async def test_what_is_told_of_stalls_may_fail(caplog: pytest.LogCaptureFixture)
             block_for(0.05)
             await trio.lowlevel.checkpoint()
 
-    assert watchdog.stalls == 2
-    assert told(caplog, logging.ERROR) == ["what is told of stalls failed"] * 2
+    assert watchdog.stalls >= 2  # a busy machine may stall us once more
+    assert told(caplog, logging.ERROR) == ["what is told of stalls failed"] * watchdog.stalls
 
 
 @pytest.mark.parametrize(
