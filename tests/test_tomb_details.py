@@ -353,6 +353,26 @@ async def test_what_is_superseded_is_kept_before_what_was_suppressed() -> None:
     assert tomb.suppressed == (first, second)
 
 
+async def test_killed_again_the_reason_is_not_put_into_words_again() -> None:
+    asked = 0
+
+    class Asked(Exception):
+        def __str__(self) -> str:
+            nonlocal asked
+            asked += 1
+            return "why"
+
+    tomb = Tomb()
+    with pytest.raises(Asked), tomb:
+        tomb.kill(Asked())
+        first = asked
+        tomb.kill()
+        tomb.kill(grace=0)
+        again = asked
+
+    assert again == first > 0
+
+
 async def test_killed_twice_a_call_in_flight_is_told_the_first_story() -> None:
     tomb = Tomb(name="db")
     said: list[str | None] = []

@@ -331,7 +331,7 @@ class Tomb:
             if not self._is_hard:
                 self._is_hard = True
                 why = "" if self._reason is None else f" because of {describe(self._reason)}"
-                story = f"{self._name or 'unnamed'} was killed{why}"
+                story = f"{self.name} was killed{why}"
                 scope.cancel(reason=story)
                 for guard in self._guards:
                     guard.cancel(reason=story)
