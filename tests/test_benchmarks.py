@@ -380,7 +380,7 @@ def test_a_peer_that_fails_says_how() -> None:
 
 
 def test_an_error_is_told_without_the_places_it_names() -> None:
-    said = f"Warning\nERROR: no https://host/simple/x, see {_peers.ROOT}/build/peers\n\n"
+    said = f"Warning\nERROR: no scheme://there/x, see {_peers.ROOT}/build/peers\n\n"
     assert _peers.last_line(said) == "ERROR: no ... see /build/peers"
 
 
