@@ -13,6 +13,7 @@ import trio
 
 from tests.services.etcd import Cluster, Member, certificate
 from tests.services.process import BOUND, Port
+from trioworker.agent import Mask
 from trioworker.backends import etcd as backend
 from trioworker.backends.etcd import (
     Client,
@@ -372,6 +373,17 @@ async def test_an_error_is_understood_of_whatever_version(
         with pytest.raises(EtcdRefused, match=message) as info:
             await client.read(b"a")
     assert info.value.code == code
+
+
+async def test_an_error_that_is_shown_as_it_came_is_marked_where_it_is_cut_off() -> None:
+    """So that a mask knows a secret by its beginning, which stands before the mark."""
+    secret = "s3cret-" * 10
+    body = json.dumps({"odd": "x" * 150 + secret})
+    async with serving(answers("500 Oh", body.encode())) as url, open_etcd([url]) as client:
+        with pytest.raises(EtcdRefused) as info:
+            await client.read(b"a")
+    assert info.value.message == body[:199] + "…"
+    assert "s3cret" not in Mask([("TOKEN", secret)])(str(info.value))
 
 
 async def test_too_many_requests_pass_and_too_much_data_does_not() -> None:

@@ -424,6 +424,21 @@ async def test_a_handler_that_fails_is_a_500_logged_once_and_the_connection_goes
     assert (record.name, record.levelno) == ("trioworker.http", logging.ERROR)
 
 
+async def test_a_long_path_in_the_log_is_marked_as_cut_off_so_that_a_mask_knows_its_end(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(request: Request) -> Response:
+        raise ValueError
+
+    async with serving(fail) as it:
+        await it.answer(b"GET /" + b"x" * 100 + b" HTTP/1.1\r\nHost: x\r\n\r\n", eof=True)
+        await it.answer(b"GET /" + b"x" * 101 + b" HTTP/1.1\r\nHost: x\r\n\r\n", eof=True)
+
+    whole, cut = caplog.messages
+    assert whole == f"answering GET /{'x' * 100} failed"
+    assert cut == f"answering GET /{'x' * 99}… failed"
+
+
 async def test_an_answer_that_is_no_http_ends_that_connection_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -229,7 +229,7 @@ class _Connection:
             try:
                 response = await self._server.handler(request)
             except Exception:
-                _logger.exception("answering %s /%s failed", request.method, request.parts[0][:100])
+                _logger.exception("answering %s /%s failed", request.method, _cut(request.parts[0]))
                 response = self._server.refuse(500, "answering failed; the log tells more")
             self._server.requests += 1
             await self._write(response)
@@ -388,6 +388,11 @@ def _fields(query: bytes) -> dict[str, str]:
     """Return the fields of a query; of several with one name the last."""
     text = query.decode("ascii")
     return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100))
+
+
+def _cut(part: str) -> str:
+    """Return `part` of a path, cut off where it is too long for a line; it then says so."""
+    return part if len(part) <= 100 else f"{part[:99]}…"  # noqa: PLR2004 - a line stays a line
 
 
 def _refusal(status: int, why: str) -> Response:

@@ -89,6 +89,12 @@ async def test_an_unknown_name_gets_those_that_are_near(shop: Shop) -> None:
     assert "there are: 'engine'" in (await shop[1].get("/stacks/zzz")).json["hint"]
 
 
+async def test_an_unknown_name_that_is_long_is_marked_where_it_is_cut_off(shop: Shop) -> None:
+    answer = await shop[1].get(f"/explain/{'x' * 201}")
+
+    assert answer.json["error"] == f"there is no manifold '{'x' * 199}…'"
+
+
 async def test_a_program_that_is_not_ready_says_who_holds_it_up_the_cause_first(shop: Shop) -> None:
     answer = await shop[1].get("/readyz")
 

@@ -15,6 +15,8 @@ from ._errors import EXHAUSTED, PASSING, EtcdRefused, Failed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_LONGEST = 200  # characters of an answer that nobody expected, in a message
+
 
 @final
 class KeyValue(NamedTuple):
@@ -134,10 +136,14 @@ def parsed(url: str, data: bytes | bytearray, status: int) -> dict[str, Any]:
         return answer
     error: dict[str, Any] = inner if isinstance(inner, dict) else answer
     code = int(error.get("grpc_code", error.get("code", 2)))
-    message = str(error.get("message") or inner or data[:200])
+    message = str(error.get("message") or inner or _cut(data.decode(errors="replace")))
     if code in PASSING or (code == EXHAUSTED and "too many requests" in message):
         raise Failed(message, was_sent=True)
     raise EtcdRefused(url, code, message)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _text(data: bytes) -> str:

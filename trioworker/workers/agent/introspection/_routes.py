@@ -406,7 +406,8 @@ def _unknown(inside: Inside, name: str) -> Wrong:
     if not hint:
         some = ", ".join(map(repr, names[:8]))
         hint = f"there are: {some}{', ...' if len(names) > 8 else ''}"  # noqa: PLR2004 - a line's length
-    return Wrong(404, f"there is no manifold {name[:MOST_NAME]!r}", hint)
+    shown = name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
+    return Wrong(404, f"there is no manifold {shown!r}", hint)
 
 
 # -- the table -------------------------------------------------------------------------------------
