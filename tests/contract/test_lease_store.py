@@ -331,6 +331,29 @@ async def test_others_see_it_at_once_and_tokens_grow_over_restarts(
     assert first.token < second.token < third.token
 
 
+@pytest.mark.parametrize("name", LASTING, indirect=True)
+async def test_two_stores_have_nothing_in_common_also_if_one_is_below_the_other(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "b").mkdir()
+    theirs = [Key("singular", "one", part) for part in ("holder", "until", "term", "pin")]
+    ours = Key("b", "singular", "one")  # where theirs would be, if that were told by the path alone
+    async with STORES[name](tmp_path) as store, STORES[name](tmp_path / "b") as below:
+        granted = {key: await below.claim(key, ME, T) for key in theirs}
+        for key in theirs:
+            await below.pin(key, "upgrade", T)
+        assert await store.leases(T) == {}
+        assert await store.pinned(T) == {}
+
+        await store.claim(ours, YOU, T)
+        assert set(await store.leases(T)) == {ours}
+        await store.revoke(ours, "you", T)
+        await store.claim(ours, YOU, T)
+        assert await store.expire(T + 60) == 1
+        held = {key: info._replace(is_pinned=True) for key, info in granted.items()}
+        assert await below.leases(T) == held
+
+
 async def outcome(store: Store, chance: random.Random, now: float) -> object:
     """Do something, the same for the same `chance`, and tell what came of it."""
     key = chance.choice([A, *ELSEWHERE])

@@ -103,7 +103,7 @@ async def test_an_extension_is_a_new_lease_of_etcd_and_the_old_one_ends_nothing(
 ) -> None:
     await store.claim(A, Request("me", 60), NOW)
     async with open_etcd(config.endpoints, timeout=BOUND) as client:
-        [first] = await client.read(f"{config.prefix}singular//a/term/60".encode())
+        [first] = await client.read(f"{config.prefix}/singular//a/term/60".encode())
         extended = await store.extend(A, Request("me", 60), NOW)
         [second] = await client.read(first.key)
         assert first.lease != second.lease != 0
@@ -267,9 +267,9 @@ async def test_many_are_deleted_in_bites(store: Store, config: EtcdConfig) -> No
     async with open_etcd(config.endpoints, timeout=BOUND) as client:
         left = await client.read(config.prefix.encode(), prefix=True)
     assert [kv.key.removeprefix(config.prefix.encode()) for kv in left] == [
-        b"singular//0/holder",
-        b"singular//0/term/60",
-        b"singular//0/until",
+        b"/singular//0/holder",
+        b"/singular//0/term/60",
+        b"/singular//0/until",
     ]
 
 
@@ -376,6 +376,7 @@ async def test_a_store_whose_etcd_cannot_be_reached_is_not_opened() -> None:
         ({"endpoints": ()}, "endpoints must name one"),
         ({"endpoints": ("10.0.0.1:2379",)}, "endpoints must be URLs like"),
         ({"prefix": "/leases"}, 'prefix must end with a "/"'),
+        ({"prefix": "/leases//"}, 'prefix must have no "//"'),
         ({"password": "secret"}, "user must be named"),
         ({"key_file": Path("key.pem")}, "cert_file must be named"),
         ({"timeout": 0}, "timeout must be"),

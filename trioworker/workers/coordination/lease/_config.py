@@ -82,6 +82,8 @@ def _endpoints(config: Any, attribute: Any, value: tuple[str, ...]) -> None:  # 
 def _directory(config: Any, attribute: Any, value: str) -> None:  # noqa: ARG001 - of attrs
     if not value.endswith("/"):
         raise ValueError(f'{attribute.name} must end with a "/", unlike {value!r}')
+    if "//" in value:  # by which a store tells its own keys from those of one below it
+        raise ValueError(f'{attribute.name} must have no "//", unlike {value!r}')
 
 
 @final
@@ -96,7 +98,7 @@ class EtcdConfig:
     endpoints: tuple[str, ...] = attrs.field(converter=tuple[str, ...], validator=_endpoints)
     """The members, like ``http://10.0.0.1:2379``; name several, so that one may fail."""
     prefix: str = attrs.field(default="/trioworker/leases/", validator=_directory)
-    """What all keys begin with. Programs share leases if they share this."""
+    """What all keys begin with. Programs share leases if this is the same; one below it is not."""
     user: str = ""
     """Who we are, if etcd wants to know."""
     password: str = attrs.field(default="", repr=False)

@@ -1,6 +1,6 @@
 """Leases in etcd, shared by several machines.
 
-A lease is a few keys that begin alike, ``PREFIX/namespace/model/name/``, each part quoted:
+A lease is a few keys that begin alike, ``PREFIX//namespace/model/name/``, each part quoted:
 
 =========  ==============================================================  =========================
 key        says                                                            written by
@@ -12,6 +12,10 @@ pin/NAME   nothing; there as long as NAME pins it                          pins
 =========  ==============================================================  =========================
 
 It is *held* while there is a term or a pin. Each write is one transaction, which compares first.
+
+**The double slash keeps stores apart.** No prefix has one in it, so the first one in a key ends the
+prefix that it was written under. Without it, what a store below ``/a/b/`` calls ``x/y/pin`` would
+be in ``/a/`` a pin on ``b/x/y``.
 
 **etcd measures the term, not we.** Each term key is attached to an etcd lease of its own, and etcd
 deletes it when that is over. So two machines whose clocks are an hour apart still exclude each
@@ -129,12 +133,12 @@ class EtcdStore:
 
     Args:
         client: of etcd; somebody else closes it.
-        prefix: what all keys begin with; it ends with a slash.
+        prefix: what all keys begin with; it ends with a slash, and no other follows upon one.
     """
 
     def __init__(self, client: Client, prefix: str) -> None:
         self._client = client
-        self._prefix = prefix
+        self._prefix = f"{prefix}/"
 
     async def leases(self, now: float, key: Key | None = None) -> Mapping[Key, Info]:
         """See `Store.leases`."""
@@ -212,7 +216,7 @@ class EtcdStore:
         return count
 
     def __repr__(self) -> str:
-        return f"<EtcdStore at {self._prefix!r} in {self._client!r}>"
+        return f"<EtcdStore at {self._prefix[:-1]!r} in {self._client!r}>"
 
     # -- keys -------------------------------------------------------------------------------------
 
