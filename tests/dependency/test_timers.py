@@ -40,13 +40,13 @@ async def test_a_cancelled_timer_never_fires_and_cancelling_is_idempotent(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timers.run)
         kept = [timers.add(1 + i, fired.append, i) for i in range(10)]
-        for timer in kept[::2]:
-            timers.cancel(timer)
-            timers.cancel(timer)
-        timers.cancel(None)
+        for i in range(0, 10, 2):
+            timers.cancel(kept[i], i)
+            timers.cancel(kept[i], i)
+        timers.cancel(None, 1)
         assert len(timers) == 5
         await trio.sleep(20)
-        timers.cancel(kept[1])
+        timers.cancel(kept[1], 1)
         nursery.cancel_scope.cancel()
 
     assert fired == [1, 3, 5, 7, 9]
@@ -72,7 +72,7 @@ async def test_a_timer_may_add_and_cancel_others_while_it_fires(autojump_clock: 
 
     def fire(argument: object) -> None:
         fired.append(argument)
-        timers.cancel(victim)
+        timers.cancel(victim, "cancelled")
         timers.add(trio.current_time(), fired.append, "added, due now")
         timers.add(trio.current_time() + 1, fired.append, "added, due later")
 
@@ -105,7 +105,7 @@ async def test_without_a_live_timer_nobody_wakes(mock_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timers.run)
         await wait_all_tasks_blocked()
-        timers.cancel(timers.add(5, lambda _: None, None))
+        timers.cancel(timers.add(5, lambda _: None, None), None)
         timers.rest()
         await wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
@@ -116,17 +116,72 @@ def test_ten_thousand_cancelled_timers_leave_no_more_than_a_few_behind() -> None
     timers = Timers()
     keep = timers.add(1e9, lambda _: None, None)
     for i in range(10_000):
-        timers.cancel(timers.add(i, lambda _: None, None))
+        timers.cancel(timers.add(i, lambda _: None, None), None)
 
     assert len(timers) == 1
     assert len(timers._heap) < 200
-    assert keep.fire is not None
+    assert keep.arguments
+
+
+async def test_those_of_one_instant_share_a_timer_and_are_called_in_turn(
+    autojump_clock: MockClock,
+) -> None:
+    timers = Timers()
+    fired: list[object] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timers.run)
+        shared = timers.add(2, fired.append, 0)
+        for i in range(1, 5):
+            assert timers.add(2, fired.append, i) is shared
+        assert len(timers) == 1
+        assert timers.add(2, lambda _: None, 0) is not shared  # another thing to do
+        assert timers.add(3, fired.append, 0) is not shared  # another instant
+        timers.cancel(shared, 3)
+        await trio.sleep(2.5)
+        nursery.cancel_scope.cancel()
+
+    assert fired == [0, 1, 2, 4]
+
+
+async def test_who_shares_a_timer_may_cancel_and_add_while_it_fires(
+    autojump_clock: MockClock,
+) -> None:
+    timers = Timers()
+    fired: list[object] = []
+
+    def fire(argument: str) -> None:
+        fired.append(argument)
+        if argument == "first":
+            timers.cancel(timer, "cancelled")
+            assert timers.add(2, fire, "added") is timer
+        if argument == "added":
+            timers.add(2, fire, "added last")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timers.run)
+        timer = timers.add(2, fire, "first")
+        for argument in ("cancelled", "second"):
+            assert timers.add(2, fire, argument) is timer
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+
+    assert fired == ["first", "second", "added", "added last"]
+    assert len(timers) == 0
+
+
+def test_a_spent_timer_is_not_shared() -> None:
+    timers = Timers()
+    spent = timers.add(2, print, 1)
+    timers.cancel(spent, 1)
+
+    assert timers.add(2, print, 2) is not spent
+    assert len(timers) == 1
 
 
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("add"), st.floats(0, 100)),
+            st.tuples(st.just("add"), st.integers(0, 3)),
             st.tuples(st.just("cancel"), st.floats(0, 1)),
         )
     )
@@ -135,14 +190,14 @@ def test_the_count_of_live_timers_is_right_after_any_sequence(
     steps: list[tuple[str, float]],
 ) -> None:
     timers = Timers()
-    live: list[Timer] = []
-    for step, number in steps:
+    live: list[tuple[Timer, int]] = []
+    for i, (step, number) in enumerate(steps):
         if step == "add":
-            live.append(timers.add(number, lambda _: None, None))
+            live.append((timers.add(number, print, i), i))
         elif live:
-            timers.cancel(live.pop(int(number * (len(live) - 1))))
+            timers.cancel(*live.pop(int(number * (len(live) - 1))))
 
-        assert len(timers) == len(live)
-        assert sorted(t.when for t in timers._heap if t.fire is not None) == sorted(
-            t.when for t in live
-        )
+        assert len(timers) == len({timer for timer, _ in live})
+        held = [(timer, i) for timer in timers._heap for i in timer.arguments]
+        assert len(held) == len(live)
+        assert set(held) == set(live)

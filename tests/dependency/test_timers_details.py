@@ -19,7 +19,7 @@ def spent_and_live(spent: int, live: int) -> Timers:
     timers = Timers()
     made = [timers.add(when, nothing, None) for when in range(spent + live)]
     for timer in made[:spent]:
-        timers.cancel(timer)
+        timers.cancel(timer, None)
     return timers
 
 
@@ -48,8 +48,8 @@ async def test_after_a_sweep_the_others_still_fire_in_order(autojump_clock: Mock
     times = list(range(1, 301))
     random.Random(1).shuffle(times)
     made = [timers.add(when, fired.append, when) for when in times]
-    for timer in made[:200]:
-        timers.cancel(timer)
+    for timer, when in zip(made[:200], times, strict=False):
+        timers.cancel(timer, when)
     assert len(timers._heap) < 200
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timers.run)

@@ -325,7 +325,7 @@ class Machine:
             return
         self.set_off(run.node)
         if run.timer is not None and run.node.state is not State.STOPPING:
-            self.timers.cancel(run.timer)  # of start_timeout
+            self.timers.cancel(run.timer, run)  # of start_timeout
         if run.node.state is State.STARTING:
             run.value = value
             run.ready = now = self.now()
@@ -422,7 +422,7 @@ class Machine:
             return False
         if grace > 0:
             if grace < math.inf:
-                self.timers.cancel(run.timer)  # what we asked may have called kill(grace=...)
+                self.timers.cancel(run.timer, run)  # what we asked may have called kill(grace=...)
                 run.timer = self.timers.add(now + grace, self._cancel, run)
             return False
         self._harden_run(run, now)
@@ -445,7 +445,7 @@ class Machine:
     def _watch_stop(self, run: Run, now: float) -> None:
         limit = run.manifold.stop_timeout
         if run.timer is not None:
-            self.timers.cancel(run.timer)
+            self.timers.cancel(run.timer, run)
         if limit is not None and limit < math.inf:
             run.timer = self.timers.add(now + limit, self._on_stuck, run)
 
@@ -491,7 +491,7 @@ class Machine:
         """
         run.is_over = True
         if run.timer is not None:
-            self.timers.cancel(run.timer)
+            self.timers.cancel(run.timer, run)
         if run.stopping is not None:
             run.stopping.set()
         if leaving is None and not run.late and run.ask_error is None:
@@ -614,7 +614,7 @@ class Machine:
         self._try_start(node)
 
     def _cancel_delay(self, node: Node) -> None:
-        self.timers.cancel(node.delay)
+        self.timers.cancel(node.delay, node)
         node.delay = None
 
     # -- the end of it all ------------------------------------------------------------------------
@@ -660,7 +660,7 @@ class Machine:
             else:
                 when = self.now() + self._grace
                 if run.timer is None or run.timer.when > when:
-                    self.timers.cancel(run.timer)
+                    self.timers.cancel(run.timer, run)
                     run.timer = self.timers.add(when, self._cancel, run)
 
     def _break(self, exc: InternalError) -> None:

@@ -6,6 +6,10 @@ as much as a transition, so the task may wake once for nothing. When the task is
 late, the whole program was held up (stopped, or blocked), and others are due as well; they go
 first, so that nobody is found late who would have been in time. Whoever owns the timers calls
 ``rest()`` when nothing moves any more: then no timer is live, and an idle engine never wakes.
+
+What is added for the same instant as the one before shares its timer: when thousands are cancelled
+in one step, they are watched by one. An object for each would cost as much as a transition, and be
+what makes Python's garbage collector go through the whole program right then.
 """
 
 from __future__ import annotations
@@ -29,14 +33,14 @@ _FEW = 64
 
 @final
 class Timer:
-    """One call to come. Cancelled or fired, it is spent."""
+    """An instant, and for whom to do something then. With nobody left, it is spent."""
 
-    __slots__ = ("argument", "fire", "when")
+    __slots__ = ("arguments", "fire", "when")
 
     def __init__(self, when: float, fire: Callable[[Any], None], argument: object) -> None:
         self.when: float = when
-        self.fire: Callable[[Any], None] | None = fire
-        self.argument: object = argument
+        self.fire: Callable[[Any], None] = fire
+        self.arguments: dict[object, None] = {argument: None}
 
     def __lt__(self, other: Timer) -> bool:
         return self.when < other.when
@@ -48,7 +52,8 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[Timer] = []
-        self._spent = 0
+        self._latest: Timer | None = None
+        self._spent = 0  # how many of those in the heap
         self._sleep: trio.CancelScope | None = None
         self._armed = math.inf
 
@@ -58,23 +63,29 @@ class Timers:
 
     def add(self, when: float, fire: Callable[[Any], None], argument: object) -> Timer:
         """Call ``fire(argument)`` at `when`, on Trio's clock. It must be sync."""
-        timer = Timer(when, fire, argument)
+        timer = self._latest
+        if timer is not None and timer.arguments and timer.when == when and timer.fire == fire:
+            timer.arguments[argument] = None
+            return timer
+        timer = self._latest = Timer(when, fire, argument)
         heapq.heappush(self._heap, timer)
         if when < self._armed:
             self._arm(when)
         return timer
 
-    def cancel(self, timer: Timer | None) -> None:
-        """Forget `timer`; one that is spent, or ``None``, is ignored."""
-        if timer is None or timer.fire is None:
+    def cancel(self, timer: Timer | None, argument: object) -> None:
+        """Do not call for `argument`; ignored if that was called or cancelled, or never added."""
+        if timer is None or argument not in timer.arguments:
             return
-        timer.fire = timer.argument = None
+        del timer.arguments[argument]
+        if timer.arguments:
+            return
         self._spent += 1
         if self._spent == len(self._heap):
             self._heap.clear()
             self._spent = 0
         elif self._spent > _FEW and 2 * self._spent > len(self._heap):
-            self._heap = [timer for timer in self._heap if timer.fire is not None]
+            self._heap = [timer for timer in self._heap if timer.arguments]
             heapq.heapify(self._heap)
             self._spent = 0
 
@@ -91,21 +102,22 @@ class Timers:
             now = trio.current_time()
             if now - self._armed > _LATE:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            while self._heap and self._heap[0].when <= now:
-                timer = heapq.heappop(self._heap)
-                fire, argument = timer.fire, timer.argument
-                if fire is None:
-                    self._spent -= 1
-                else:
-                    timer.fire = timer.argument = None
-                    fire(argument)
+            while (timer := self._first()) is not None and timer.when <= now:
+                for argument in tuple(timer.arguments):
+                    if argument in timer.arguments:  # else one called before has cancelled it
+                        self.cancel(timer, argument)
+                        timer.fire(argument)
 
     def _earliest(self) -> float:
-        while self._heap and self._heap[0].fire is None:
+        first = self._first()
+        self._armed = math.inf if first is None else first.when
+        return self._armed
+
+    def _first(self) -> Timer | None:
+        while self._heap and not self._heap[0].arguments:
             heapq.heappop(self._heap)
             self._spent -= 1
-        self._armed = self._heap[0].when if self._heap else math.inf
-        return self._armed
+        return self._heap[0] if self._heap else None
 
     def _arm(self, when: float) -> None:
         self._armed = when
