@@ -1,14 +1,19 @@
 """Singular: true for one of several, and over by its own clock."""
 
+import logging
 import random
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioworker import Bounce, LifetimeError, Manifold, Missing, open_worker
+from tests.services.process import BOUND
+from trioworker import Bounce, LifetimeError, Manifold, Missing, RetryAfter, open_worker
 from trioworker.patterns import Flag
 from trioworker.testing import (
     ManifoldHarness,
@@ -19,14 +24,19 @@ from trioworker.testing import (
 )
 from trioworker.workers.coordination import lease, singular
 from trioworker.workers.coordination.lease import (
+    Busy,
     ClaimDenied,
     Grant,
+    LeaseTimeout,
     Manager,
     MemoryStore,
+    SqliteConfig,
+    Store,
+    _manager,
 )
 from trioworker.workers.coordination.singular import Config, Refresh, Singular, Term
 
-from .leasing import open_scripted, world
+from .leasing import ScriptedStore, open_scripted, world
 
 Answer = Exception | str | int | None
 
@@ -58,15 +68,15 @@ class FakeFacade:
             await trio.sleep_forever()
 
 
-def chained() -> Exception:
+def chained_to(cause: Exception) -> Exception:
     error = RuntimeError("the call failed")
-    error.__cause__ = ClaimDenied("another")
+    error.__cause__ = cause
     return error
 
 
 DENIALS: dict[str, Callable[[], Exception]] = {
     "plain": lambda: ClaimDenied("another"),
-    "caused": chained,
+    "caused": lambda: chained_to(ClaimDenied("another")),
     "grouped": lambda: ExceptionGroup("", [ClaimDenied("another")]),
 }
 
@@ -133,6 +143,27 @@ async def test_granted_it_is_true_until_a_renewal_is_denied(
 async def test_an_error_of_a_renewal_is_its_end(autojump_clock: MockClock) -> None:
     with pytest.raises(OSError, match="squish"):
         await Singular(FakeFacade(1, OSError("squish")), 60).run()
+
+
+async def test_while_its_term_lasts_a_store_that_is_away_is_asked_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    facade = FakeFacade(1, LeaseTimeout("it is away"), chained_to(LeaseTimeout("still")), 1)
+    async with open_worker(Singular(facade, 60)) as flag:
+        await trio.sleep(61)
+        await check_alive(flag)
+        assert (flag.check(), flag.token) == (True, 1)
+        assert facade.calls == [60] * 4  # at 0, 30, 31 and 32; the next is due at 62
+    assert caplog.messages == ['"singular": not renewed, and tried again for 24 s: it is away']
+
+
+async def test_when_its_term_is_over_it_asks_no_more_and_gives_up(
+    autojump_clock: MockClock,
+) -> None:
+    facade = FakeFacade(1, *[LeaseTimeout("it is away")] * 100)
+    with pytest.raises(Refresh, match="not renewed in time"):
+        await Singular(facade, 60).run()
+    assert trio.current_time() == 54
 
 
 async def test_it_renews_again_and_again_and_keeps_its_token(autojump_clock: MockClock) -> None:
@@ -249,8 +280,22 @@ def test_a_refresh_is_a_bounce_however_it_is_wrapped_and_nothing_else_is() -> No
     assert [filter_(error) for error in others] == others
 
 
-def program(store: MemoryStore, who: str, user: ManifoldHarness) -> dict[str, Manifold]:
-    config = Config(entity="model-7", claimant=who)
+def test_a_store_that_is_away_is_asked_again_soon_and_no_fault() -> None:
+    filter_ = singular.manifold(CONFIG).filter
+    assert filter_ is not None
+    away = LeaseTimeout("the store is busy")
+    for error in (away, chained_to(away), ExceptionGroup("", [away])):
+        told = filter_(error)
+        assert isinstance(told, RetryAfter)
+        assert str(told) == f"in 1 s: {error}"
+    mixed = ExceptionGroup("", [away, OSError()])
+    assert filter_(mixed) is mixed
+
+
+def program(
+    store: Store, who: str, user: ManifoldHarness, duration: float = 60.0
+) -> dict[str, Manifold]:
+    config = Config(entity="model-7", claimant=who, duration=duration)
     return {
         "store": lease.store_manifold(lambda: open_scripted(store)),
         "leases": lease.manifold(clock=world),
@@ -328,3 +373,91 @@ async def test_never_do_two_believe_it_whatever_the_store_does(autojump_clock: M
 
     assert tokens == sorted(tokens)
     assert len(set(tokens)) > 10
+
+
+# -- a store that is away --------------------------------------------------------------------------
+
+AWAY = "the server is away"
+
+
+def leave(store: ScriptedStore) -> None:
+    for method in ("look", "read", "claim", "extend"):
+        store.script[method] = [Busy(AWAY)] * 1000
+
+
+async def test_an_outage_that_is_shorter_than_the_term_is_noticed_by_nobody(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, user = ScriptedStore(), ManifoldHarness()
+    async with open_engine(program(store, "me", user), settle_within=None) as engine:
+        await engine.wait_state("user", "started")
+        await trio.sleep(20)
+        leave(store)
+        await trio.sleep(30)
+        store.script.clear()
+        await trio.sleep(100)
+
+        assert {m.starts for m in engine.report().manifolds.values()} == {1}
+        assert user.get("flag", Flag).check()
+    assert max(record.levelno for record in caplog.records) == logging.WARNING
+
+
+async def test_an_outage_that_is_longer_ends_it_in_time_and_it_comes_back_by_itself(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That of both: who had it, and who waited for it."""
+    caplog.set_level(logging.INFO)
+    store, mine, yours = ScriptedStore(), ManifoldHarness(), ManifoldHarness()
+    async with (
+        open_engine(program(store, "me", mine, 10), settle_within=None) as engine,
+        open_engine(program(store, "you", yours, 10), settle_within=None) as theirs,
+    ):
+        await engine.wait_state("user", "started")
+        await theirs.wait_state("user", "started")
+        leave(store)
+        began = trio.current_time()
+        await engine.wait_state("user", "waiting")
+        assert trio.current_time() - began < 9.1
+        while AWAY not in (told := str(engine.explain("user"))):  # noqa: ASYNC110 - when not trying
+            await trio.sleep(0.5)
+        assert told.startswith("user waits for flag; flag is backing off")
+        await trio.sleep_until(began + 30)
+        assert not yours.get("flag", Flag).check()
+        store.script.clear()
+        await trio.sleep(10)
+
+        answers = [user.get("flag", Flag).check() for user in (mine, yours)]
+        assert sorted(answers) == [False, True]
+        for one in (engine, theirs):
+            report = one.report().manifolds
+            assert (report["store"].starts, report["leases"].starts) == (1, 1)
+            assert {run.kind for run in report["flag"].history} <= {"bounce", "retry"}
+    assert all(record.levelno < logging.ERROR for record in caplog.records)
+
+
+@pytest.mark.full
+async def test_a_file_that_others_lock_for_longer_than_a_term_is_an_outage_like_any_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_manager, "ATTEMPTS", 3)  # takes a tenth of a second, and not some six
+    config = SqliteConfig(path=tmp_path / "leases.db", busy_timeout=0.05)
+    user = ManifoldHarness()
+    parts = {
+        "store": lease.sqlite_store(config),
+        "leases": lease.manifold(),
+        "flag": singular.manifold(Config(entity="a", claimant="me", duration=2)),
+        "user": user.manifold(inputs=("flag",)),
+    }
+    with trio.fail_after(BOUND):
+        async with open_engine(parts, settle_within=None) as engine:
+            await engine.wait_state("user", "started")
+            with closing(apsw.Connection(str(config.path))) as other:
+                other.execute("BEGIN IMMEDIATE")
+                await engine.wait_state("flag", "delayed")
+                await engine.wait_state("user", "waiting")
+                while "is busy" not in str(engine.explain("user")):  # noqa: ASYNC110 - as above
+                    await trio.sleep(0.02)
+                other.execute("ROLLBACK")
+            await engine.wait_state("user", "started")
+            assert user.get("flag", Flag).check()
+    assert all(record.levelno < logging.ERROR for record in caplog.records)

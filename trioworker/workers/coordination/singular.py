@@ -19,23 +19,29 @@ the duration. Denied, it is false, and waits until nobody holds the lease. When 
 become another it ends with `Refresh`, which its manifold turns into a bounce, and the next one asks
 again. Any other error is its end as well.
 
-**It gives up by its own clock.** A renewal that is refused, that hangs, or that comes too late
-because the process was stopped: a tenth of the duration before the term is over it is no longer
-true, whatever it then hears. That tenth is for those who depend on it, to stop.
+**A store that is away is no fault.** Who has the lease goes on trying to renew it, and says so in
+the log; who waits goes on waiting. Who would begin knows nothing, so it is neither true nor false:
+it ends with `LeaseTimeout`, for which its manifold has it start again after a second.
+
+**It gives up by its own clock.** A renewal that is refused, that hangs, that is tried again and
+again, or that comes too late because the process was stopped: a tenth of the duration before the
+term is over it is no longer true, whatever it then hears. That tenth is for those who depend on it,
+to stop.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_checkable
 
 import attrs
 import trio
 
-from trioworker import Bounce, LifetimeError, Manifold, Tomb, TombReport
+from trioworker import Bounce, LifetimeError, Manifold, RetryAfter, Tomb, TombReport
 from trioworker.patterns import Flag, as_flag, named, positive
 
-from .lease import ClaimDenied, Grant, Leases
+from .lease import ClaimDenied, Grant, Leases, LeaseTimeout
 
 if TYPE_CHECKING:
     from trioworker import Getter
@@ -44,7 +50,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Facade", "Refresh", "Singular", "SingularReport", "Term", "manifold"]
 
+_log = logging.getLogger(__name__)
+
 _MARGIN = 0.1  # of the duration
+_PAUSE = 1.0  # seconds until a store that was away is asked again
 
 
 class Refresh(Exception):
@@ -58,7 +67,8 @@ class Facade(Protocol):
         """Get or keep the lease for `duration` seconds from now.
 
         Raises:
-            ClaimDenied: somebody else holds it; also as a cause, or in a group.
+            ClaimDenied: somebody else holds it.
+            LeaseTimeout: the store cannot tell. Both also as a cause, or in a group.
         """
         ...
 
@@ -190,12 +200,29 @@ class Singular:
         with trio.move_on_at(end):
             # Of a process that was stopped past both times, both have come: it does not ask.
             await trio.sleep_until(grant.until - self._duration / 2)
-            renewed = await self._claim()
+            renewed = await self._claim_again(end)
         if renewed is None:
             raise Refresh(f'"{self.name}": the lease was not renewed in time')
         if renewed.token != grant.token or trio.current_time() >= end:
             raise Refresh(f'"{self.name}": the lease was renewed too late')
         return renewed
+
+    async def _claim_again(self, end: float) -> Grant | None:
+        """Claim until the store says something; to give up at `end` is the caller's."""
+        is_told = False
+        while True:
+            try:
+                return await self._claim()
+            except Exception as error:
+                if not _is(error, LeaseTimeout):
+                    raise
+                if not is_told:
+                    left = end - trio.current_time()
+                    _log.warning(
+                        '"%s": not renewed, and tried again for %.3g s: %s', self.name, left, error
+                    )
+                is_told = True
+            await trio.sleep(_PAUSE)
 
 
 def _is(error: BaseException, kind: type[Exception]) -> bool:
@@ -207,8 +234,10 @@ def _is(error: BaseException, kind: type[Exception]) -> bool:
     return error.__cause__ is not None and _is(error.__cause__, kind)
 
 
-def _bounce(error: Exception) -> BaseException:
-    return Bounce(str(error)) if _is(error, Refresh) else error
+def _verdict(error: Exception) -> BaseException:
+    if _is(error, Refresh):
+        return Bounce(str(error))
+    return RetryAfter(_PAUSE, str(error)) if _is(error, LeaseTimeout) else error
 
 
 @final
@@ -251,5 +280,5 @@ def manifold(config: Config) -> Manifold:
         return Singular(_OneLease(claimer, config.entity, config.claimant), config.duration)
 
     return Manifold.from_worker(
-        singular, inputs=("leases",), outputs={Flag: as_flag, Term: _TermFace}, filter=_bounce
+        singular, inputs=("leases",), outputs={Flag: as_flag, Term: _TermFace}, filter=_verdict
     )
