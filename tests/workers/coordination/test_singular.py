@@ -332,6 +332,23 @@ async def test_of_two_programs_one_is_it_and_the_other_takes_over(
         assert trio.current_time() - began == 62
 
 
+async def test_what_is_revoked_elsewhere_is_missed_when_it_is_to_be_renewed(
+    autojump_clock: MockClock,
+) -> None:
+    """The bound that the page tells: a store has no watch."""
+    store, user = MemoryStore(), ManifoldHarness()
+    async with open_engine(program(store, "me", user), settle_within=None) as engine:
+        await engine.wait_state("user", "started")
+        await trio.sleep(1)
+        [key] = await store.leases(world())
+        await store.revoke(key, "me", world())
+        await store.claim(key, lease.Request("you", 60), world())
+        await trio.sleep_until(29.9)
+        assert user.get("flag", Flag).check()
+        await trio.sleep_until(30.1)
+        assert not user.get("flag", Flag).check()
+
+
 async def test_never_do_two_believe_it_whatever_the_store_does(autojump_clock: MockClock) -> None:
     """Five flags over a store that is slow, and hangs for longer than a term."""
     chance = random.Random(6)
