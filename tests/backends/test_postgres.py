@@ -333,7 +333,9 @@ async def test_a_transaction_whose_connection_is_lost_has_done_nothing(
 async def test_a_connection_to_what_takes_no_more_writes_is_given_up(database: Database) -> None:
     before = await pid(database)
     await database.query("SET default_transaction_read_only = on")
-    with pytest.raises(DatabaseLost, match="read-only"):
+    with pytest.raises(
+        DatabaseLost, match=r"takes no writes: cannot execute INSERT in a read-only .*host=db1,db2"
+    ):
         await database.query("INSERT INTO t VALUES (1)")
     await database.query("INSERT INTO t VALUES (1)")
     assert await pid(database) != before
@@ -384,6 +386,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "host": ({"host": "no.such.host.invalid"}, r'host "no\.such.*" is not known.* Check the host'),
     "port": ({"port": 1}, r"Connection refused.* Check host and port in the conninfo, and that it"),
+    "standby": (
+        {"options": "-c default_transaction_read_only=on"},
+        r"session is read-only\. Name the server that takes writes .*host=db1,db2",
+    ),
     "place": ({"host": "/no/where"}, r"/no/where.* Check host and port in the conninfo, and that"),
 }
 

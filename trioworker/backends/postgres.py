@@ -69,10 +69,16 @@ Row = tuple[Any, ...]
 
 _GRACE: Final = 2.0  # seconds in which a server that is there reacts
 
-# What SQLSTATEs begin with. Of the first, the connection is of no more use; 25006 is from a server
-# that takes writes no more.
-_LOST: Final = ("08", "57P", "25006", "25P03", "25P04")
+# What SQLSTATEs begin with. Of the first two, the connection is of no more use; 25006 is from a
+# server that takes no writes, or no more.
+_LOST: Final = ("08", "57P", "25P03", "25P04")
+_READ_ONLY: Final = "25006"
 _BUSY: Final = ("40", "53", "55P03", "57014")
+
+_NAME_ANOTHER: Final = (
+    "Name the server that takes writes in the conninfo, or all of them (host=db1,db2); if this is "
+    "that one, see default_transaction_read_only of its role and database."
+)
 
 _SETTINGS: Final = """
 SELECT set_config('statement_timeout', '{0}', false),
@@ -340,6 +346,11 @@ class _Connection:
             yield
         except psycopg.Error as error:
             cause, state = _one_line(error), error.sqlstate or ""
+            if state == _READ_ONLY:
+                self.close()
+                raise DatabaseLost(
+                    f"{self._server} takes no writes: {cause}. {_NAME_ANOTHER}"
+                ) from error
             if self._session.closed or state.startswith(_LOST):
                 self.close()
                 raise DatabaseLost(
@@ -435,6 +446,8 @@ def _way_out(causes: str) -> str:
             "Unless that passes by itself, check user, password and dbname in the conninfo, and "
             "the server's pg_hba.conf."
         )
+    if "is read-only" in causes or "is in hot standby" in causes:
+        return _NAME_ANOTHER
     return "Check host and port in the conninfo, and that it runs and listens there."
 
 

@@ -16,7 +16,7 @@ from tests.pages import BLOCK, DOCS
 from tests.services.postgres import PASSWORD, Instance
 from tests.workers.coordination.process import BOUND, ROOT
 from tests.workers.coordination.taking import Taker
-from trioworker import MisuseError, open_worker
+from trioworker import Engine, MisuseError, open_worker
 from trioworker.agent import load
 from trioworker.backends.postgres import Database, open_database
 from trioworker.workers.coordination import leaseexpiry
@@ -34,7 +34,10 @@ from trioworker.workers.coordination.lease import (
     PostgresConfig,
     Request,
     Store,
+    _manager,
+    manifold,
     open_postgres_store,
+    postgres_store,
 )
 from trioworker.workers.coordination.lease._postgres import _lock
 
@@ -43,6 +46,11 @@ B = A._replace(name="b")
 ME, YOU = Request("me", 60), Request("you", 60)
 BRIEF = Request("me", 0.05)
 T = 1_700_000_000.0
+DBNAME = "emptied"
+CUT_OFF = (
+    f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{DBNAME}'"
+)
+READ_ONLY = {"options": "-c default_transaction_read_only=on"}
 FENCE = "SELECT 1 FROM trioworker.lease WHERE token = %s FOR KEY SHARE"
 
 
@@ -381,6 +389,49 @@ async def test_a_database_that_cannot_keep_every_name_is_refused(postgres: Insta
     with pytest.raises(MisuseError, match=r"LATIN1.* UTF8"):
         async with open_postgres_store(PostgresConfig(conninfo=postgres.conninfo("latin"))):
             pass
+
+
+@pytest.mark.parametrize("attrs", ["read-write", "any"])
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "used"])
+async def test_a_server_that_takes_no_writes_is_refused_with_the_cause_and_the_way_out(
+    conninfo: str, attrs: str, *, is_there: bool
+) -> None:
+    """Such as a standby, or where a role or a database is set so."""
+    if is_there:
+        async with open_postgres_store(PostgresConfig(conninfo=conninfo)):
+            pass
+    theirs = make_conninfo(conninfo, target_session_attrs=attrs, **READ_ONLY)
+    async with open_worker(Engine()) as engine:
+        engine.install("store", postgres_store(PostgresConfig(conninfo=theirs)))
+        engine.install("leases", manifold())
+        await engine.wait_state("store", "delayed")
+        told = str(engine.explain("leases"))
+    assert "read-only" in told
+    assert "ame the server that takes writes" in told
+
+
+async def test_a_server_that_takes_no_writes_any_more_is_told_of_with_the_way_out(
+    conninfo: str, monkeypatch: pytest.MonkeyPatch, postgres: Instance
+) -> None:
+    """As that of a standby: nothing is wrong with reading."""
+    monkeypatch.setattr(_manager, "ATTEMPTS", 2)
+    theirs = make_conninfo(conninfo, target_session_attrs="any")
+    async with (
+        open_postgres_store(PostgresConfig(conninfo=theirs)) as store,
+        open_worker(Manager(store)) as manager,
+    ):
+        claimer = manager.claimer("singular")
+        granted = await claimer.claim("a", "me", 60)
+        try:
+            postgres.execute(f"ALTER DATABASE {DBNAME} SET default_transaction_read_only = on")
+            postgres.execute(CUT_OFF)
+            with pytest.raises(LeaseTimeout, match=r"takes no writes: .*Name the server that"):
+                await claimer.claim("a", "me", 60)
+            assert set(await manager.leases()) == {A}
+        finally:
+            postgres.execute(f"ALTER DATABASE {DBNAME} RESET default_transaction_read_only")
+            postgres.execute(CUT_OFF)
+        assert (await claimer.claim("a", "me", 60)).token == granted.token
 
 
 async def test_a_role_that_may_only_use_the_table_will_do(

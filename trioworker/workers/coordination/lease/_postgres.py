@@ -61,6 +61,9 @@ CREATE TABLE {schema}.lease (
 COMMENT ON COLUMN {schema}.lease.expiry IS 'seconds since 1970, by the clock of this server';
 """
 
+_SERVER: Final = """
+SELECT current_setting('server_encoding'), current_setting('transaction_read_only')
+"""
 _FOUND: Final = """
 SELECT rtrim(concat(attname, ' ', format_type(atttypid, atttypmod), ' ', attidentity))
 FROM pg_attribute
@@ -195,7 +198,12 @@ async def open_postgres_store(config: PostgresConfig) -> AsyncGenerator[Postgres
 
 
 async def _set_up(database: Database, schema: str) -> None:
-    [(encoding,)] = await database.query("SHOW server_encoding")
+    [(encoding, read_only)] = await database.query(_SERVER)
+    if read_only == "on":  # can only be if the conninfo says that it may
+        raise MisuseError(
+            f"{database!r} is read-only, and leases have to be written; name the server that takes "
+            "writes in the conninfo, and leave target_session_attrs out"
+        )
     if encoding not in _ENCODINGS:
         raise MisuseError(
             f"{database!r} is in {encoding}, which cannot keep every name; leases need a database "
