@@ -69,8 +69,8 @@ Row = tuple[Any, ...]
 
 _GRACE: Final = 2.0  # seconds in which a server that is there reacts
 
-# What SQLSTATEs begin with. Of the first two, the connection is of no more use; 25006 is from a
-# server that takes no writes, or no more.
+# What SQLSTATEs begin with. Of the first, the connection is of no more use; nor is it of 25006,
+# which is from a server that takes no writes, or no more.
 _LOST: Final = ("08", "57P", "25P03", "25P04")
 _READ_ONLY: Final = "25006"
 _BUSY: Final = ("40", "53", "55P03", "57014")
