@@ -88,6 +88,27 @@ async def test_it_answers_until_all_others_have_ended(tmp_path: Path) -> None:
     assert not asker.path.exists()
 
 
+async def test_why_the_engine_has_not_stopped_is_told_by_who_holds_it_up_and_not_by_who_answers(
+    tmp_path: Path,
+) -> None:
+    """What is asked stands in the way itself, but only because it waits for the others."""
+    engine, asker = engine_with(tmp_path, {"web": SLOW_TO_STOP, "db": Manifold(serve)})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await until(engine, "introspection", "started")
+        engine.kill()
+        await until(engine, "db", "stopped")
+        told = (await asker.get("/explain/engine")).json
+        assert [link["manifold"] for link in told["chain"]] == ["engine", "introspection", "web"]
+        assert told["sentence"].startswith("engine stops (")
+        assert (
+            "introspection answers until web has ended; web has been stopping" in told["sentence"]
+        )
+        itself = (await asker.get("/explain/introspection")).json
+        assert [link["manifold"] for link in itself["chain"]] == ["introspection", "web"]
+        engine.kill(grace=0)
+
+
 async def test_it_ends_by_itself_after_the_last_of_the_others(tmp_path: Path) -> None:
     let_go = trio.Event()
 

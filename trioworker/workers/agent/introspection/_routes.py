@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Set as AbstractSet
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set as AbstractSet
 from typing import TypeAlias, final
 
 import attrs
@@ -20,6 +20,7 @@ from trioworker.backends.http import Request, Response, Send
 from trioworker.dependency import (
     EngineReport,
     EventStream,
+    Explanation,
     Inspector,
     ManifoldReport,
     Operator,
@@ -81,6 +82,8 @@ class Inside:
     mask: Masking | None
     own: frozenset[str]
     """The names of this manifold and of what it needs: what has to go on, so that it answers."""
+    awaited: Callable[[str], Sequence[str]] = lambda _name: ()
+    """For whose end a manifold waits because it answers until then."""
 
 
 Answer: TypeAlias = Callable[[Inside, Request], Awaitable[Response]]
@@ -199,9 +202,26 @@ async def _readyz(inside: Inside, request: Request) -> Response:  # noqa: ARG001
 
 def _sentence(inside: Inside, name: str) -> str:
     try:
-        return str(inside.inspector.explain(name))
+        return str(_explained(inside, name))
     except NotFound:  # meanwhile
         return f"{name} was uninstalled"
+
+
+def _explained(inside: Inside, name: str) -> Explanation:
+    """Explain as the engine does, and go on where that ends at who only waits, to answer us."""
+    explanation = link = inside.inspector.explain(name)
+    awaited = inside.awaited(explanation.root.manifold)
+    if not awaited:
+        return explanation
+    links: list[Explanation] = []
+    while link.because is not None:
+        links.append(link)
+        link = link.because
+    text = f"{link.manifold} answers until {', '.join(awaited)} has ended"
+    told = link._replace(text=text, because=inside.inspector.explain(awaited[0]))
+    for link in reversed(links):
+        told = link._replace(because=told)
+    return told
 
 
 async def _report(inside: Inside, request: Request) -> Response:  # noqa: ARG001 - as all of them
@@ -223,7 +243,7 @@ async def _report(inside: Inside, request: Request) -> Response:  # noqa: ARG001
 async def _explain(inside: Inside, request: Request) -> Response:
     name = request.parts[1]
     try:
-        explanation = inside.inspector.explain(name)
+        explanation = _explained(inside, name)
     except NotFound:
         raise _unknown(inside, name) from None
     try:

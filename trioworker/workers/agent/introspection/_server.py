@@ -95,6 +95,15 @@ def _those_lingering() -> set[tuple[str, str]]:
         return _lingering.get()
 
 
+def _awaited(inspector: Inspector, own: frozenset[str], name: str) -> list[str]:
+    """Return for whose end `name` waits, if it is one of those that wait for all others."""
+    report = inspector.view()
+    lingering = _those_lingering()
+    if (report.name, name) not in lingering:
+        return []
+    return sorted(one for one in _running(report, own) if (report.name, one) not in lingering)
+
+
 def _running(report: EngineReport, own: frozenset[str]) -> set[str]:
     return {
         name for name, one in report.manifolds.items() if one.state in _RUNNING and name not in own
@@ -129,6 +138,7 @@ async def serve(
             exposition=_offered(get, Exposition),
             mask=_offered(get, Masking),
             own=needed(report, name),
+            awaited=partial(_awaited, inspector, needed(report, name)),
         )
         server = Server(
             partial(answer, inside, rules),
