@@ -6,11 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioworker import Dying, Missing, open_worker
+from trioworker import Dying, Missing, RetryAfter, open_worker
 from trioworker.testing import StubGetter, clean_kill, open_engine
 from trioworker.workers.coordination import leadership, lease
 from trioworker.workers.coordination.leadership import Config, LeadershipFailed, Tracker, Tracking
-from trioworker.workers.coordination.lease import ClaimDenied, MemoryStore
+from trioworker.workers.coordination.lease import ClaimDenied, LeaseTimeout, MemoryStore
 
 from .leasing import FakeClaimer, open_scripted, world
 from .taking import Taker, calling, nursery_to_leave
@@ -132,6 +132,49 @@ async def test_another_error_of_a_claim_is_its_end(
     with pytest.raises(LeadershipFailed, match="leadership failure: squish") as caught:
         await Tracking(FakeClaimer(*claims), CONFIG).run()
     assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_while_its_term_lasts_a_store_that_is_away_is_asked_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    claimer = FakeClaimer(None, LeaseTimeout("it is away"), LeaseTimeout("still"))
+    async with open_worker(Tracking(claimer, CONFIG)) as tracker, nursery_to_leave() as tasks:
+        minion = await calling(tasks, tracker.wait_minion)
+        await trio.sleep(30.5)
+        assert await tracker.claim_leader() == (1, 92)  # what was due came first
+        assert minion.blocks()
+        assert claimer.calls == [claim(0), claim(30), claim(31), claim(32)]
+    assert caplog.messages == [
+        f'"leadership": leadership failure: {why}; it is tried again'
+        for why in ("it is away", "still")
+    ]
+
+
+async def test_when_its_term_is_over_and_the_store_is_away_it_leads_no_more_until_that_is_back(
+    autojump_clock: MockClock,
+) -> None:
+    claimer = FakeClaimer(None, *[LeaseTimeout("it is away")] * 40)
+    async with open_worker(Tracking(claimer, CONFIG)) as tracker, nursery_to_leave() as tasks:
+        minion = await calling(tasks, tracker.wait_minion)
+        await trio.sleep(59.9)
+        assert minion.blocks()
+        await trio.sleep(0.2)
+        assert not minion.blocks()
+        assert await tracker.claim_leader() is None
+        claimer.free.set()  # and it is still away, for ten more attempts
+        assert await tracker.wait_leader() == (1, trio.current_time() + 60)
+        assert trio.current_time() == 70.1
+
+
+def test_a_store_that_is_away_at_first_is_asked_again_soon_and_no_fault() -> None:
+    filter_ = leadership.manifold(CONFIG).filter
+    assert filter_ is not None
+    away = LeadershipFailed("leadership failure: it is away")
+    away.__cause__ = LeaseTimeout("it is away")
+    assert str(filter_(away)) == "in 1 s: leadership failure: it is away"
+    assert isinstance(filter_(away), RetryAfter)
+    others: list[Exception] = [LeadershipFailed("squish"), OSError()]
+    assert [filter_(error) for error in others] == others
 
 
 async def test_an_error_of_waiting_is_logged_and_the_next_claim_tells(

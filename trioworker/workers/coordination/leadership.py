@@ -13,7 +13,9 @@ worth less waits for the renewal that is due.
 **How it goes.** One task claims. Granted, the unit leads until a renewal is refused, or the term is
 over by our own clock, also while the renewal hangs. Denied, it waits until nobody holds the lease,
 and claims again; an error of that waiting is logged, because the claim after it tells the truth.
-Any other error ends the worker with `LeadershipFailed`.
+Any other error ends the worker with `LeadershipFailed`, but for one: a store that is away is tried
+again, and the log says so. At first, when nothing is known, that is the worker's end as well; its
+manifold then has it start again after a second.
 
 The answer is a `trioworker.workers.coordination.lease.Grant`, with the token for what the leader
 writes.
@@ -27,10 +29,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_chec
 import attrs
 import trio
 
-from trioworker import Manifold, Tomb, TombReport, TrioworkerError
+from trioworker import Manifold, RetryAfter, Tomb, TombReport, TrioworkerError
 from trioworker.patterns import named, positive
 
-from .lease import ClaimDenied, Grant, Leases
+from .lease import ClaimDenied, Grant, Leases, LeaseTimeout
 
 if TYPE_CHECKING:
     from trioworker import Getter
@@ -41,7 +43,7 @@ __all__ = ["Config", "LeadershipFailed", "LeadershipReport", "Tracker", "Trackin
 
 _log = logging.getLogger(__name__)
 
-_PAUSE = 1.0  # seconds after waiting has failed: without it, a claim would follow a claim
+_PAUSE = 1.0  # seconds after what has failed: without it, a claim would follow a claim
 
 
 class LeadershipFailed(TrioworkerError):
@@ -137,7 +139,7 @@ class Tracking:
             while True:
                 if self._grant is None:
                     await self._wait_until_free()
-                    await self._claim()
+                    await self._claim_at_last()
                 else:
                     await self._renew(self._grant)
 
@@ -201,10 +203,20 @@ class Tracking:
             # If the claim took longer than its term, the renewal that is due says that it is over.
             self._set(grant)
 
+    async def _claim_at_last(self) -> None:
+        while True:
+            try:
+                return await self._claim()
+            except LeadershipFailed as error:
+                if not _is_away(error):
+                    raise
+                _log.warning('"%s": %s; it is tried again', self.name, error)
+            await trio.sleep(_PAUSE)
+
     async def _renew(self, grant: Grant) -> None:
         await trio.sleep_until(self._due(grant))
         with trio.move_on_at(grant.until):
-            await self._claim()
+            await self._claim_at_last()
         if self._grant is grant:  # over by our own clock, before an answer came
             self._set(None)
 
@@ -224,6 +236,14 @@ class Tracking:
         self._grant = grant
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, LeadershipFailed) and isinstance(error.__cause__, LeaseTimeout)
+
+
+def _verdict(error: Exception) -> Exception:
+    return RetryAfter(_PAUSE, str(error)) if _is_away(error) else error
 
 
 @final
@@ -246,4 +266,6 @@ def manifold(config: Config) -> Manifold:
     def tracking(get: Getter) -> Tracking:
         return Tracking(get("leases", Leases).claimer("leadership", config.model), config)
 
-    return Manifold.from_worker(tracking, inputs=("leases",), outputs={Tracker: _TrackerFace})
+    return Manifold.from_worker(
+        tracking, inputs=("leases",), outputs={Tracker: _TrackerFace}, filter=_verdict
+    )
