@@ -39,6 +39,7 @@ PURE = {
     "dependency._graph",
     "dependency._report",
     "dependency._explain",
+    "dependency._sequel",
     "_drawing",
     "workers.agent.introspection._access",
     "workers.agent.introspection._data",

@@ -26,6 +26,7 @@ CATACOMB_STOPS = (stops.catacomb_stops, stops.COUNT)
 ENGINE_STOPS = (stops.engine_stops, stops.ENGINES)
 
 MACHINE = "dependency/_machine.py"
+SEQUEL = "dependency/_sequel.py"
 
 FAULTS: dict[str, tuple[str, str, str, tuple[Story, int]]] = {
     "a child that comes between the last end and the end of the block is lost": (
@@ -170,7 +171,7 @@ FAULTS: dict[str, tuple[str, str, str, tuple[Story, int]]] = {
         STORMS,
     ),
     "a wake-up between a run's begin and its end is lost": (
-        MACHINE,
+        SEQUEL,
         "(Event.AGAIN if node.changed else Event.RETURN)",
         "Event.RETURN",
         STORMS,

@@ -13,9 +13,10 @@ Nobody is asked to stop before its last user has ended: the end of a run release
 input that drains and is released begins to stop. So every stop, of one manifold or of all, goes
 deepest first, and each step is taken by the end that allows it.
 
-**Where errors go.** What leaves a run is judged in `_judge.py`, turned into what comes next in
-`_after_end`, kept as text in the history and logged once there. Foreign code (``ask``, filters,
-``is_fatal``) may call any verb meanwhile: whoever calls it looks at the state again afterwards.
+**Where errors go.** What leaves a run is judged in `_judge.py`, `_sequel.py` says what follows, and
+`_after_end` does it, keeps the error as text in the history and logs it once. Foreign code
+(``ask``, filters, ``is_fatal``) may call any verb meanwhile: whoever calls it looks at the state
+again afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from trio.lowlevel import enable_ki_protection
 
 from .._errors import InternalError, LifetimeError, StartTimeout
 from .._groups import describe, leaves, reduced
-from .._restart import Restarts
 from .._util import is_cancelled as is_cancellation
 from ._current import call_as
 from ._history import log, log_stuck, record, what_ended
@@ -36,9 +36,10 @@ from ._judge import judge
 from ._node import Node, Run, place, stack_of, story, task_frames
 from ._observers import Observers
 from ._registry import Registry
+from ._sequel import sequel
 from ._states import BUSY, MOVING, TABLE, Event, Intention, State, impossible
 from ._timers import Timers
-from ._verdicts import Kind, RetryAfter
+from ._verdicts import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -520,9 +521,8 @@ class Machine:
             self.condemn(error)
         elif kind is Kind.UNINSTALL:
             node.intention = max(node.intention, Intention.UNINSTALL)
-        event, delay = self._next(run, kind, error, now)
-        if event is Event.LATER and delay <= _INSTANT:
-            event = Event.AGAIN
+        policy = run.manifold.restart or self._config.restart
+        event, delay = sequel(run, (kind, error), policy, now, self._random)
         if event is Event.GIVE_UP and self._config.on_failed == "fatal" and error is not None:
             self.condemn(error)
             event = Event.SHUT_DOWN
@@ -553,38 +553,6 @@ class Machine:
             self._let_go(run, now)
         if event is Event.AGAIN:
             self._try_start(node)
-
-    def _next(
-        self, run: Run, kind: Kind, error: BaseException | None, now: float
-    ) -> tuple[Event, float]:
-        """Return what follows the end of `run`, and for `Event.LATER` the delay in seconds."""
-        node = run.node
-        policy = run.manifold.restart or self._config.restart
-        if node.restarts is not None and _healthy(run, now) >= policy.reset_after:
-            node.restarts.failures = 0  # health counts, whatever has ended it
-        resting = _RESTING[node.intention]
-        if resting is not None:
-            return resting, 0.0
-        if run.planned:
-            return Event.AGAIN, 0.0
-        if kind is Kind.RETURNED:
-            return (Event.AGAIN if node.changed else Event.RETURN), 0.0
-        if kind is Kind.MISSING:
-            return Event.AGAIN, 0.0
-        restarts = node.restarts = node.restarts or Restarts()
-        spread = 2 * self._random() - 1
-        if kind is Kind.RETRY and error is not None:
-            retry = next(leaf for leaf in leaves(error) if isinstance(leaf, RetryAfter))
-            return Event.LATER, retry.seconds
-        if kind is Kind.DYING:
-            return Event.LATER, restarts.current_delay(policy, spread)
-        if kind is Kind.BOUNCE:
-            delay = policy.bounce_delay
-        else:
-            delay = restarts.error_delay(policy, _healthy(run, now), spread)
-        if restarts.over_limit(policy, now):
-            return Event.GIVE_UP, 0.0
-        return Event.LATER, delay
 
     def _let_go(self, run: Run, now: float) -> None:
         """Release the inputs of `run`: now, or with the last user of its node."""
@@ -694,13 +662,7 @@ class Machine:
         self.registry.remove(node, farewell)
 
 
-_INSTANT = 1e-6
-"""Seconds that are no delay: a timer would take longer to set."""
-
 _UP = frozenset({State.STARTING, State.STARTED})
-
-# By intention: what a run, or having none, leads to, whatever its end was.
-_RESTING = (None, Event.HOLD, Event.REMOVE, Event.SHUT_DOWN)
 
 
 def _no_time_yet() -> float:
@@ -710,10 +672,6 @@ def _no_time_yet() -> float:
 def _users(node: Node) -> list[Node]:
     """Return those whose present run uses the output of `node`."""
     return [d for d in node.dependents() if d.run is not None and node in d.run.uses]
-
-
-def _healthy(run: Run, now: float) -> float:
-    return 0.0 if run.ready is None else now - run.ready
 
 
 def _bare(error: BaseException) -> list[BaseException]:
