@@ -134,6 +134,25 @@ async def test_another_error_of_a_claim_is_its_end(
     assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.parametrize(
+    "claims, waits",
+    [
+        ([Dying("it goes")], []),
+        ([None, Dying("it goes")], []),
+        ([ClaimDenied()], [Dying("it goes")]),
+    ],
+    ids=["at first", "renewing", "waiting"],
+)
+async def test_the_end_of_the_lease_manager_is_no_failure_of_its_own(
+    claims: list[Exception | None], waits: list[Exception], autojump_clock: MockClock
+) -> None:
+    claimer = FakeClaimer(*claims)
+    claimer.waits = list(waits)
+    with trio.fail_after(100), pytest.raises(Dying, match="it goes"):
+        await Tracking(claimer, CONFIG).run()
+    assert len(claimer.calls) == len(claims) + len(waits)  # it asks no more
+
+
 async def test_while_its_term_lasts_a_store_that_is_away_is_asked_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,9 +13,10 @@ worth less waits for the renewal that is due.
 **How it goes.** One task claims. Granted, the unit leads until a renewal is refused, or the term is
 over by our own clock, also while the renewal hangs. Denied, it waits until nobody holds the lease,
 and claims again; an error of that waiting is logged, because the claim after it tells the truth.
-Any other error ends the worker with `LeadershipFailed`, but for one: a store that is away is tried
+Any other error ends the worker with `LeadershipFailed`, but for two. A store that is away is tried
 again, and the log says so. At first, when nothing is known, that is the worker's end as well; its
-manifold then has it start again after a second.
+manifold then has it start again after a second. And the `Dying` of a lease manager that is going is
+no fault of ours: it ends the worker as it is.
 
 The answer is a `trioworker.workers.coordination.lease.Grant`, with the token for what the leader
 writes.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_chec
 import attrs
 import trio
 
-from trioworker import Manifold, RetryAfter, Tomb, TombReport, TrioworkerError
+from trioworker import Dying, Manifold, RetryAfter, Tomb, TombReport, TrioworkerError
 from trioworker.patterns import named, positive
 
 from .lease import ClaimDenied, Grant, Leases, LeaseTimeout
@@ -197,6 +198,8 @@ class Tracking:
             grant = await self._claimer.claim(config.application, config.unit, 2 * config.guarantee)
         except ClaimDenied:
             self._set(None)
+        except Dying:
+            raise
         except Exception as error:
             raise LeadershipFailed(f"leadership failure: {error}") from error
         else:
@@ -223,6 +226,8 @@ class Tracking:
     async def _wait_until_free(self) -> None:
         try:
             await self._claimer.wait_until_expired(self._config.application)
+        except Dying:
+            raise
         except Exception as error:  # noqa: BLE001 - told, and the claim that follows tells the truth
             _log.warning('"%s": waiting for the leadership: %s', self.name, error)
             await trio.sleep(_PAUSE)
