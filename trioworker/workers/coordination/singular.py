@@ -118,6 +118,8 @@ class SingularReport(NamedTuple):
     """What ``check()`` says; ``None`` before it is ready."""
     token: int | None
     """The fencing token, if it is true."""
+    trouble: str
+    """Why the lease could not be renewed so far; empty if nothing is wrong."""
 
 
 @final
@@ -141,6 +143,7 @@ class Singular:
         self._duration = duration
         self._answer: bool | None = None
         self._grant: Grant | None = None
+        self._trouble = ""
         self._tomb = Tomb(name=name)
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -178,7 +181,7 @@ class Singular:
 
     def report(self) -> SingularReport:
         """Return how it stands."""
-        return SingularReport(self._tomb.report(), self._answer, self.token)
+        return SingularReport(self._tomb.report(), self._answer, self.token, self._trouble)
 
     def __repr__(self) -> str:
         return f"<Singular {self.name!r} {self._tomb.state}, {self._answer}>"
@@ -209,20 +212,23 @@ class Singular:
 
     async def _claim_again(self, end: float) -> Grant | None:
         """Claim until the store says something; to give up at `end` is the caller's."""
-        is_told = False
         while True:
             try:
-                return await self._claim()
+                claimed = await self._claim()
             except Exception as error:
                 if not _is(error, LeaseTimeout):
                     raise
-                if not is_told:
-                    left = end - trio.current_time()
-                    _log.warning(
-                        '"%s": not renewed, and tried again for %.3g s: %s', self.name, left, error
-                    )
-                is_told = True
-            await trio.sleep(_PAUSE)
+                self._warn(error, end - trio.current_time())
+                await trio.sleep(_PAUSE)
+            else:
+                self._trouble = ""
+                return claimed
+
+    def _warn(self, error: Exception, left: float) -> None:
+        if not self._trouble:  # once for each outage
+            text = '"%s": not renewed, and tried again for %.3g s: %s'
+            _log.warning(text, self.name, left, error)
+        self._trouble = str(error)
 
 
 def _is(error: BaseException, kind: type[Exception]) -> bool:
