@@ -134,6 +134,16 @@ def test_one_whose_start_has_no_task_yet() -> None:
     assert said(node) == told
 
 
+def test_one_that_starts_again_says_why() -> None:
+    node = node_in(State.STARTING)
+    node.history = (ended(),)
+
+    assert said(node) == (
+        "api has been starting for 3 s without calling started(); it has not begun to run; "
+        "its last run ended (returned)"
+    )
+
+
 def test_one_that_is_started_says_for_how_long_and_no_more() -> None:
     assert said(node_in(State.STARTED)) == "api has been started for 3 s"
 

@@ -104,20 +104,14 @@ def _starting(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, 
     where = "it has not begun to run"
     if node.run is not None and node.run.task is not None:
         where = f"it is at {place(task_frames(node.run))}"
-    return (
-        f"has been starting for {span(now - node.since)} without calling started(); {where}",
-        None,
-    )
+    since = span(now - node.since)
+    return f"has been starting for {since} without calling started(); {where}{_again(node)}", None
 
 
 def _started(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
-    again = ""
-    if node.history:
-        _, kind, error, _, cause, *_ = node.history[-1]
-        again = f"; its last run ended{_because(cause or error or kind)}"
     absent = ", ".join(other.name for other in node.optional if other.state is State.ABSENT)
     without = f"; its optional {absent} is not installed" if absent else ""
-    return f"has been started for {span(now - node.since)}{again}{without}", None
+    return f"has been started for {span(now - node.since)}{_again(node)}{without}", None
 
 
 def _draining(node: Node, now: float, is_open: bool) -> _Link:  # noqa: ARG001, FBT001 - one signature
@@ -194,6 +188,14 @@ def _telling(nodes: list[Node]) -> Node | None:
 
 def _because(cause: str | None) -> str:
     return f" ({cause})" if cause else ""
+
+
+def _again(node: Node) -> str:
+    """Say why this is not the first run."""
+    if not node.history:
+        return ""
+    _, kind, error, _, cause, *_ = node.history[-1]
+    return f"; its last run ended{_because(cause or error or kind)}"
 
 
 def _after(error: str | None) -> str:
