@@ -87,6 +87,28 @@ def test_a_text_from_the_environment_that_is_no_number_is_told_and_not_shown(odd
     assert line == "$.manifolds['a'].config.share: expected a number, got ${SHARE}"
 
 
+def test_options_of_a_manifold_that_cannot_be_made_are_checked_all_the_same(odd: Folder) -> None:
+    text = """
+        [manifolds.a]
+        use = "odd:Service"
+        start_timeout = -5
+        grace = 3
+        stop_timeout = -1
+        config = { port = "x" }
+
+        [manifolds.b]
+        use = "odd:nobody"
+        grace = -1
+    """
+    assert [line.partition("; did")[0] for line in odd.problems(text)] == [
+        "$.manifolds['a'].config.port: expected an integer, got 'x'",
+        "$.manifolds['a'].start_timeout: must be greater than 0, in seconds, not -5.0",
+        "$.manifolds['a'].stop_timeout: must be at least 0, in seconds, not -1.0",
+        "$.manifolds['b'].grace: must be at least 0, in seconds, not -1.0",
+        "$.manifolds['b'].use: 'odd' has no 'nobody'",
+    ]
+
+
 def test_a_role_that_is_not_declared_and_whose_target_is_unset_is_told_once(
     folder: Folder,
 ) -> None:

@@ -58,6 +58,27 @@ class Even:
             raise ValueError("the number is odd")
 
 
+def at_most_base(instance: Any, attribute: Any, value: int) -> None:
+    if value > instance.base:
+        raise ValueError("it is above base")
+
+
+def stripped(name: str) -> str:
+    return name.strip()
+
+
+def part_of_one(parts: int) -> float:
+    return 1 / parts
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Checked:
+    base: int
+    name: str = attrs.field(default="a", converter=stripped, validator=attrs.validators.min_len(1))
+    level: int = attrs.field(default=0, validator=[attrs.validators.ge(0), at_most_base])
+    share: float = attrs.field(default=1, converter=part_of_one)
+
+
 @pytest.mark.parametrize(
     "type_, given, lines",
     [
@@ -92,6 +113,36 @@ class Even:
         (Span, {"low": 20, "high": 5}, ["$.c.low: low is above high"]),
         # No field with a default can be, if it is wrong without all of them.
         (Even, {"number": 1, "twice": 2}, ["$.c: the number is odd"]),
+        # Where some fields are wrong, the others are checked all the same, each by itself.
+        (
+            Checked,
+            {"base": "x", "name": " ", "level": -1, "share": 0},
+            [
+                "$.c.base: expected an integer, got 'x'",
+                "$.c.share: ZeroDivisionError: float division by zero",
+                "$.c.name: Length of 'name' must be >= 1: 0",
+                "$.c.level: 'level' must be >= 0: -1",
+            ],
+        ),
+        (
+            Checked,
+            {"name": " "},
+            [
+                "$.c.base: missing; it is required (an integer)",
+                "$.c.name: Length of 'name' must be >= 1: 0",
+            ],
+        ),
+        (
+            Checked,
+            {"base": 1, "level": 2, "nosuch": 3},
+            [
+                "$.c.nosuch: unknown key; allowed: 'base', 'name', 'level', 'share'",
+                "$.c.level: it is above base",
+            ],
+        ),
+        # What the others are checked against is wrong itself.
+        (Checked, {"base": "x", "level": 2}, ["$.c.base: expected an integer, got 'x'"]),
+        (Span, {"low": 20, "high": "x"}, ["$.c.high: expected an integer, got 'x'"]),
         (Choosing, {"which": 1.5}, ["$.c.which: expected an integer or 'all', got 1.5"]),
         (Choosing, {}, ["$.c.which: missing; it is required (an integer or 'all')"]),
     ],

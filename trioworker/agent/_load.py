@@ -6,7 +6,7 @@ kinds (`_structure`)? Is there such a factory, does its Config fit, what does it
 (`_factory`)? Do inputs name roles and manifolds that exist, and does anything wait for itself?
 
 A manifold whose factory could not be called has no roles that could be checked; the names that its
-inputs are bound to are checked all the same.
+inputs are bound to, and its options, are checked all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
 
@@ -29,6 +29,11 @@ from ._environment import Mask, expand, variables
 from ._factory import Importer, call
 from ._problems import AgentFileError, Key, Place, Problem, Problems, choices, quoted
 from ._structure import FAILED, Broken, made_of, structure, what
+
+if TYPE_CHECKING:
+    import trio
+
+    from trioworker import Getter
 
 TOO_LARGE = 10_000_000
 """A file of so many bytes is no agent file."""
@@ -55,6 +60,14 @@ MANIFOLD_KEYS: dict[str, Any] = {
     "config": dict[str, Any],
 }
 _MOST_CYCLES = 20
+
+
+async def _nothing(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+    """Stand for a start function that is not known."""
+
+
+# What a manifold's options are tried on that could not be made; it can be asked, so any grace does.
+_ANY = Manifold(_nothing, ask=callable)
 
 
 @final
@@ -212,6 +225,7 @@ class _Loading:
                 for inner, _, target in roles:
                     self._check_target(target, (*place, kind, *inner))
             self._note_needs(name, bindings)
+            self._with_options(_ANY, values, place)  # what is wrong with them is told all the same
             return None
         manifold = self._with_options(manifold, values, place)
         manifold = self._bound(manifold, bindings, place)

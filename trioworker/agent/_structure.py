@@ -391,11 +391,40 @@ def _filled(made: Converter, type_: Any, table: dict[str, Any]) -> Any:
         elif field.default is attrs.NOTHING:
             failed.append(((key,), f"missing; it is required ({_kind(field.type)})", None))
     if failed:
-        raise Broken(*failed)
+        raise Broken(*failed, *_refused(type_, values))
     made_one = made_of(type_, values)
     if used := tuple(variables(table)):
         hide(made_one, used)
     return made_one
+
+
+def _refused(type_: Any, values: dict[str, Any]) -> Iterator[Failed]:
+    """Yield those of `values` that the validators of their fields refuse.
+
+    For a class that cannot be made, because other fields are wrong: a validator that looks at one
+    of these finds it missing, and is not asked. Checks of the whole class would see a default in
+    the place of what is wrong, and blame others for it.
+    """
+    instance = object.__new__(type_)
+    validators: list[tuple[str, Any]] = []
+    for field in attrs.fields(type_):
+        key = field.alias or field.name
+        if key in values and not isinstance(field.converter, attrs.Converter):
+            try:
+                value = values[key] if field.converter is None else field.converter(values[key])
+            except Exception as exc:  # noqa: BLE001 - foreign code
+                yield (key,), what(exc), exc
+                continue
+            object.__setattr__(instance, field.name, value)
+            if field.validator is not None:
+                validators.append((key, field))
+    for key, field in validators:
+        try:
+            field.validator(instance, field, getattr(instance, field.name))
+        except AttributeError:
+            pass
+        except Exception as exc:  # noqa: BLE001 - foreign code
+            yield (key,), what(exc), exc
 
 
 T = TypeVar("T")
