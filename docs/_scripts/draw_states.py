@@ -76,6 +76,39 @@ ROUTES: dict[tuple[str, State], tuple[str, int, int]] = {
     ("stopped", State.ABSENT): ("M884 306 C884 500 62 500 62 308", 470, 446),
 }
 
+# What the page says of each. A state or an event that is not here is an error, as with the routes.
+STATES: dict[State, str] = {
+    State.ABSENT: "not installed, or uninstalled",
+    State.WAITING: "for its inputs; after `Missing`, for a change of one",
+    State.DELAYED: "starts again when its delay is over: after an error, `Bounce` or `RetryAfter`",
+    State.STARTING: "its start function runs, and has not called `started()` yet",
+    State.STARTED: "ready: others can have its output",
+    State.DRAINING: "is to stop, once those that use it have ended",
+    State.STOPPING: "was asked to stop, or cancelled, or fails; its run has not ended yet",
+    State.DONE: "it returned",
+    State.FAILED: "was restarted too often (`max_restarts`); `restart()` tries again",
+    State.HELD: "stopped by an operator, until `release()`",
+    State.STOPPED: "with its engine",
+}
+EVENTS: dict[Event, str] = {
+    Event.INSTALL: "`install()` or `install_all()`",
+    Event.WAKE: "the delay is over, or was cut short; an input of one that is done has changed",
+    Event.RESTART: "`restart()`, of one without a run",
+    Event.RELEASE: "`release()`",
+    Event.START: "all its inputs are started",
+    Event.READY: "it called `started()`",
+    Event.STOP: "its run is to end",
+    Event.DRAINED: "nobody uses it any more",
+    Event.FALL: "its run ends by itself: an error is on its way out, or the start took too long",
+    Event.AGAIN: "it ended, and is to run again when it can",
+    Event.LATER: "it ended, and is to run again after a delay",
+    Event.RETURN: "it ended, because it returned",
+    Event.GIVE_UP: "it ended by an error, once too often",
+    Event.HOLD: "`hold()`, or it ended because of that",
+    Event.SHUT_DOWN: "the engine stops, or it ended because of that",
+    Event.REMOVE: "`uninstall()` or `Uninstall`, or it ended because of that",
+}
+
 HEAD = (
     '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
     'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#5a7184"/></marker></defs>'
@@ -160,6 +193,14 @@ def page() -> str:
         "table is refused.",
         "",
         "![The states of a manifold and what moves it between them](states.svg)",
+        "",
+        "| state | what it means |",
+        "|---|---|",
+        *(f"| **{state}** | {STATES[state]} |" for state in TABLE),
+        "",
+        "| event | what has happened |",
+        "|---|---|",
+        *(f"| {event} | {EVENTS[event]} |" for event in Event),
         "",
         "| state | event | next state |",
         "|---|---|---|",
