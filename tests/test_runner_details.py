@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -605,7 +606,18 @@ def one_name() -> Named:
     def remove(named: Named) -> None:
         named.become(WorkerState.GONE)
 
-    return Named("a", Makes(), stop_timeout=1, real_part=real_part, judge=judge, remove=remove)
+    def unheard(named: Named, error: BaseException) -> None:
+        raise AssertionError("nobody waits")
+
+    return Named(
+        "a",
+        Makes(),
+        stop_timeout=1,
+        real_part=real_part,
+        judge=judge,
+        unheard=unheard,
+        remove=remove,
+    )
 
 
 async def test_a_name_can_be_used_before_its_worker_can() -> None:
@@ -633,3 +645,57 @@ async def test_stopping_a_name_is_protected_against_keyboard_interrupt_by_whomev
                 await runner.stop_and_remove("a")
 
     assert unprotected(noted, "Named.kill") == []
+
+
+# Trio takes the tasks of a step in either order, so one time says nothing.
+@pytest.mark.parametrize("_", range(12))
+async def test_an_error_that_its_caller_is_cancelled_too_early_to_raise_is_logged(
+    _: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = make(stop_timeout=10)
+    async with open_worker(runner):
+        runner.start_worker("a", lambda: Job(fails_on_cancel(OSError("clean-up")), grace=math.inf))
+        await runner.worker("a")
+        with trio.move_on_after(10):  # and in the same step the worker is cancelled
+            await runner.stop_and_remove("a")
+        await wait_all_tasks_blocked()
+
+    assert (
+        len([text for _, text, _ in shown(caplog) if "failed while it was stopping" in text]) == 1
+    )
+
+
+@pytest.mark.parametrize("_", range(12))
+async def test_an_error_that_one_of_two_callers_raises_is_not_logged(
+    _: int, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = make(stop_timeout=10)
+
+    async def cancelled() -> None:
+        with trio.move_on_after(10):
+            await runner.stop_and_remove("a")
+
+    async with open_worker(runner), trio.open_nursery() as nursery:
+        runner.start_worker("a", lambda: Job(fails_on_cancel(OSError("clean-up")), grace=math.inf))
+        await runner.worker("a")
+        nursery.start_soon(cancelled)
+        with pytest.raises(OSError, match="clean-up"):
+            await runner.stop_and_remove("a")
+
+    assert shown(caplog) == []
+
+
+@pytest.mark.parametrize("_", range(12))
+@pytest.mark.parametrize("max_restarts", [None, 0])
+async def test_what_fails_while_it_is_cancelled_with_its_runner_is_not_started_again(
+    _: int, max_restarts: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = make(restart=RestartPolicy(jitter=0, max_restarts=max_restarts))
+    runner.start_worker("a", lambda: Job(fails_on_cancel(OSError("clean-up"))))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(runner.run)
+        await runner.worker("a")
+        nursery.cancel_scope.cancel()
+
+    [(_level, text, _error)] = shown(caplog)
+    assert "failed while it was stopping" in text

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioworker import Catacomb, Engine, EngineConfig
 from trioworker._errors import Dying, LifetimeError
 from trioworker._tomb import Tomb
 
@@ -455,3 +457,21 @@ async def test_what_changes_a_tomb_is_protected_against_keyboard_interrupt() -> 
     changing = ("Tomb.__enter__", "Tomb.__exit__", "Tomb.kill", "Tomb.supersede")
     guard = ("_WhileAlive.__enter__", "_WhileAlive.__exit__")
     assert unprotected(noted, *changing, *guard) == []
+
+
+@pytest.mark.parametrize("reason", ["text", None, OSError])
+def test_what_is_no_exception_supersedes_nothing(reason: Any) -> None:
+    tomb = Tomb(name="db")
+    with pytest.raises(TypeError, match=r'"db": supersede\(\) takes an exception, not'):
+        tomb.supersede(reason)
+
+    assert tomb.state == "alive"
+
+
+@pytest.mark.parametrize("grace", ["0", True, [1]])
+def test_a_grace_that_is_no_number_kills_nothing(grace: Any) -> None:
+    for life in (Tomb(name="db"), Catacomb(name="db"), Engine(EngineConfig(name="db"))):
+        with pytest.raises(TypeError, match=r'"db": kill\(grace=...\) takes a number of seconds'):
+            life.kill(OSError("why"), grace=grace)
+
+        assert life.state == "alive"

@@ -86,6 +86,7 @@ class Named:
         worker: set while one is being run, started or not.
         started_at: when the latest worker could first be used.
         callers: how many are in `wait()` and will be given the error that ends it.
+        kept: that error, which nobody has told, because they will raise it.
         stuck: whether it outlasted being cancelled; the runner finds out.
     """
 
@@ -97,6 +98,7 @@ class Named:
         stop_timeout: float,
         real_part: Callable[[BaseException], BaseException | None],
         judge: Callable[[Named, BaseException], float | None],
+        unheard: Callable[[Named, BaseException], None],
         remove: Callable[[Named], None],
     ) -> None:
         self.name = name
@@ -105,10 +107,12 @@ class Named:
         self.started_at: float | None = None
         self.history = Restarts()
         self.callers = 0
+        self.kept: BaseException | None = None
         self.stuck = False
         self._start = start
         self._real_part = real_part
         self._judge = judge
+        self._unheard = unheard
         self._remove = remove
         self._tomb = Tomb(grace=stop_timeout, name=name)
         self._changes = ParkingLot()
@@ -146,12 +150,23 @@ class Named:
             self._ask(self.worker)
 
     async def wait(self) -> None:
-        """Wait until it was run and is gone; raise what ended it, if anything. A checkpoint."""
+        """Wait until it was run and is gone; raise what ended it, if anything. A checkpoint.
+
+        One that is cancelled in the step in which the error comes does not raise it. What was kept
+        for it, and for nobody else, is told as if nobody had waited.
+        """
         self.callers += 1
         try:
             await self._tomb.wait()
+        except BaseException as exc:
+            if exc is self.kept:
+                self.kept = None
+            raise
         finally:
             self.callers -= 1
+            if not self.callers and self.kept is not None:
+                kept, self.kept = self.kept, None
+                self._unheard(self, kept)
 
     async def gone(self) -> None:
         """Wait until it is gone, however that came."""

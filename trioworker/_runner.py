@@ -19,6 +19,7 @@ catacomb, those of a dying runner by the runner's body.
 from __future__ import annotations
 
 import logging
+import math
 import random as _random
 from collections.abc import Callable
 from contextlib import suppress
@@ -140,6 +141,7 @@ class Runner:
             stop_timeout=self._config.stop_timeout,
             real_part=self._catacomb.real_part,
             judge=self._judge,
+            unheard=self._log_end,
             remove=self._remove,
         )
         if self._was_run:
@@ -245,7 +247,8 @@ class Runner:
         """Decide about an error: seconds until the next start, or ``None`` if there is none."""
         try:
             fatal = is_fatal(self._config, error)
-            again = not (fatal or named.is_stopping) and should_restart(self._config, error)
+            over = fatal or named.is_stopping or _is_cancelled()
+            again = not over and should_restart(self._config, error)
         except BaseException as broken:  # noqa: BLE001 - foreign code; fatal, and raised by run()
             self._die_of(broken)
             fatal = again = True
@@ -305,10 +308,11 @@ class Runner:
 
     def _log_end(self, named: Named, error: BaseException) -> None:
         if named.callers:
-            return  # stop_and_remove() raises it
+            named.kept = error  # stop_and_remove() raises it
+            return
         if _is_refusal(error):
             self._say(logging.INFO, named, "was refused, and is removed", error)
-        elif named.is_stopping:
+        elif named.is_stopping or _is_cancelled():
             self._say(logging.WARNING, named, "failed while it was stopping", error)
         else:
             self._say(logging.ERROR, named, "failed, and is not started again", error)
@@ -346,6 +350,11 @@ class Runner:
                 self.name,
                 named.name,
             )
+
+
+def _is_cancelled() -> bool:
+    """Whether a worker may have felt a cancellation from outside before the runner's body has."""
+    return trio.current_effective_deadline() == -math.inf
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -51,7 +51,7 @@ from ._groups import (
     set_context,
 )
 from ._report import TombReport
-from ._util import check_reason, check_seconds, is_cancelled
+from ._util import check_grace, check_reason, check_seconds, is_cancelled
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -181,10 +181,12 @@ class Tomb:
                 ever lengthens the wait.
 
         Raises:
-            TypeError: `reason` is no exception.
+            TypeError: `reason` is no exception, or `grace` no number.
         """
         if reason is not None:
             check_reason(self.name, reason)
+        if grace is not None:
+            check_grace(self.name, grace)
         if self._state is TombState.DEAD:
             return
         if reason is not None:
@@ -202,7 +204,14 @@ class Tomb:
         """Kill with `reason`; what was the reason becomes the first of the suppressed.
 
         For an owner who can tell which of two errors is the more important. After death: nothing.
+
+        Raises:
+            TypeError: `reason` is no exception.
         """
+        given: object = reason
+        if not isinstance(given, BaseException):
+            msg = f'"{self.name}": supersede() takes an exception, not {reason!r}'
+            raise TypeError(msg)
         if self._state is not TombState.DEAD:
             self._admit(reason, supersede=True)
         self.kill()

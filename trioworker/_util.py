@@ -110,6 +110,13 @@ def check_reason(name: str, reason: object) -> None:
         raise TypeError(msg)
 
 
+def check_grace(name: str, grace: object) -> None:
+    """Raise TypeError unless `grace` is a number; ``kill()`` takes any, and NaN for none at all."""
+    if isinstance(grace, bool) or not isinstance(grace, (int, float)):
+        msg = f'"{name}": kill(grace=...) takes a number of seconds, not {grace!r}'
+        raise TypeError(msg)
+
+
 def check_sync(field: str, fn: object) -> None:
     """Raise TypeError, naming the field, unless `fn` can be called and is no async function."""
     if not callable(fn) or inspect.iscoroutinefunction(fn):

@@ -438,3 +438,10 @@ async def test_e15_a_cancellation_from_outside_is_something_new() -> None:
     reports = program.engine.report().manifolds
 
     assert reports["other"].history[0].origin > reports["db"].history[0].origin
+
+
+def test_a_source_of_random_numbers_that_is_none_is_refused() -> None:
+    number: Any = 0.5
+
+    with pytest.raises(TypeError, match=r"Engine\(random=...\) must be a plain function"):
+        Engine(random=number)

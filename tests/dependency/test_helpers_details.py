@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioworker import Engine, Getter, Manifold, open_worker
 from trioworker.dependency._helpers import Helpers
 
 from .harness import Life, Program
@@ -187,3 +188,20 @@ async def test_what_the_first_helpers_were_given_goes_with_them_although_the_run
         await helpers.join(None)
 
     assert alive == [None, None]
+
+
+async def test_an_error_that_is_false_is_an_error(autojump_clock: MockClock) -> None:
+    class Empty(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    async def start(get: Getter, *, task_status: trio.TaskStatus[None]) -> None:
+        get.start_soon(trio.lowlevel.checkpoint)
+        task_status.started()
+        raise Empty("real")
+
+    engine = Engine()
+    engine.install("a", Manifold(start))
+    async with open_worker(engine):
+        await engine.wait_state("a", "delayed")
+        assert "Empty: real" in str(engine.explain("a"))

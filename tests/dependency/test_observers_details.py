@@ -1,10 +1,12 @@
 """Observers from inside: who is answered, with what, and when nobody watches any more."""
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioworker import Dying, NotFound
+from trioworker import Dying, Engine, LifetimeError, NotFound
 from trioworker.dependency._node import Node
 from trioworker.dependency._observers import EventStream, Observers
 from trioworker.dependency._states import State
@@ -139,3 +141,16 @@ async def test_a_stream_that_nobody_has_left_yet_costs_nothing_after_the_end() -
     with EventStream(observers, 10):
         observers.end(Dying("the engine is dead"))
         assert not observers.active
+
+
+async def test_a_stream_that_was_not_entered_is_refused_instead_of_waiting_for_ever() -> None:
+    stream = Engine().events()
+
+    with pytest.raises(LifetimeError, match=r"write 'with engine.events\(\) as events:'"):
+        await anext(stream)
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 1.5, True, None, "x"])
+def test_a_capacity_is_a_count(capacity: Any) -> None:
+    with pytest.raises(ValueError, match=r"events\(capacity=...\) must be an int of at least 1"):
+        Engine().events(capacity)

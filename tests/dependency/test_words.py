@@ -105,8 +105,8 @@ def function(value: object) -> object:
             {"outputs": {int: 3}},
             "outputs: <class 'int'> needs a function of the started value, not 3",
         ),
-        ({"filter": 3}, "filter must be a function, not 3"),
-        ({"ask": 3}, "ask must be a function, not 3"),
+        ({"filter": 3}, "filter must be a plain function, not 3"),
+        ({"ask": 3}, "ask must be a plain function, not 3"),
         ({"grace": -1}, "grace must be at least 0, in seconds, not -1"),
         (
             {"grace": 5},

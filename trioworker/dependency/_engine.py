@@ -21,7 +21,7 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from .._tomb import Tomb, TombState
-from .._util import check_reason, is_cancelled
+from .._util import check_grace, check_reason, check_sync, is_cancelled
 from ._config import EngineConfig, checked
 from ._current import enter
 from ._explain import Explanation, explained
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 class Engine:
     """Keeps every manifold that can run running; itself a worker.
 
-    Verbs are sync, may be called before, during and (to no effect) after ``run()``, and only record
-    what is to happen: it happens in the tasks of the engine. They raise `NotFound` for an unknown
-    name.
+    Verbs are sync, and may be called before, during and (to no effect) after ``run()``. What can be
+    done at once is done before they return, ``ask`` included; runs begin and end in tasks of the
+    engine. They raise `NotFound` for an unknown name.
 
     Cancelling ``run()`` from outside is a hard stop, in the same order as any stop; deadlines
     outside an engine are not visible to its workers.
@@ -67,6 +67,7 @@ class Engine:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self._config = checked(config)
+        check_sync("Engine(random=...)", random)
         # The tomb never cancels us: dying means draining, and the last end is the end.
         self._tomb = Tomb(grace=math.inf, name=self._config.name)
         self._nursery: Any = None  # the runs', once run() has opened it
@@ -121,9 +122,11 @@ class Engine:
             grace: seconds that no soft phase may outlast from now on; 0 makes each hard at once.
 
         Raises:
-            TypeError: `reason` is no exception.
+            TypeError: `reason` is no exception, or `grace` no number.
         """
         check_reason(self.name, reason)
+        if grace is not None:
+            check_grace(self.name, grace)
         if self._tomb.is_dead:
             return
         self._machine.set_off()
@@ -260,7 +263,15 @@ class Engine:
         return stacks_of(self._registry.installed(name).run)
 
     def events(self, capacity: int = 1000) -> EventStream:
-        """Return a stream of all transitions from its ``with`` on; see `EventStream`."""
+        """Return a stream of all transitions from its ``with`` on; see `EventStream`.
+
+        Raises:
+            ValueError: `capacity` is no int of at least 1.
+        """
+        given: object = capacity
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            msg = f"events(capacity=...) must be an int of at least 1, not {capacity!r}"
+            raise ValueError(msg)
         return EventStream(self._machine.observers, capacity)
 
     async def wait_state(self, name: str, *states: str) -> State:

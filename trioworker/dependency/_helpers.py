@@ -101,6 +101,8 @@ class Helpers:
         with trio.CancelScope(shield=True):
             await self._ended.wait()
         error, self._error = self._error, None
-        if leaving is None or error is None:
-            return leaving or error
+        if leaving is None:
+            return error
+        if error is None:
+            return leaving
         return BaseExceptionGroup(NURSERY_MESSAGE, [leaving, error])

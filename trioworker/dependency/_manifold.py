@@ -23,7 +23,7 @@ import trio
 
 from .._errors import NotDeclared
 from .._restart import RestartPolicy
-from .._util import check_async, check_seconds, name_of
+from .._util import check_async, check_seconds, check_sync, name_of
 from .._worker import Worker
 
 T = TypeVar("T")
@@ -206,9 +206,8 @@ class Manifold:
         _check_roles(self)
         _check_outputs(self.outputs)
         for field in ("filter", "ask"):
-            if (value := getattr(self, field)) is not None and not callable(value):
-                msg = f"{field} must be a function, not {value!r}"
-                raise TypeError(msg)
+            if (value := getattr(self, field)) is not None:
+                check_sync(field, value)
         check_seconds("grace", self.grace, inf=True)
         if self.grace > 0 and self.ask is None:
             msg = (
@@ -391,6 +390,7 @@ def _check_outputs(outputs: Mapping[type, object]) -> None:
         if not callable(adapter):
             msg = f"outputs: {face!r} needs a function of the started value, not {adapter!r}"
             raise TypeError(msg)
+        check_sync(f"outputs: what makes {face!r}", adapter)
 
 
 def is_type(face: object) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import outcome
 import trio
 
-from .._errors import NotFound
+from .._errors import LifetimeError, NotFound
 from ._states import State
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ class EventStream:
         self._queue: deque[Transition] = deque(maxlen=capacity)
         self._lot = trio.lowlevel.ParkingLot()
         self._is_over = False
+        self._was_entered = False
         self.dropped: int = 0
 
     def __enter__(self) -> Self:
+        self._was_entered = True
         self._observers.listen(self)
         return self
 
@@ -82,6 +84,9 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Transition:
+        if not self._was_entered:
+            msg = "an event stream tells nothing before it is entered; "
+            raise LifetimeError(msg + "write 'with engine.events() as events:'")
         if self._queue or self._is_over:
             await trio.lowlevel.checkpoint()
         while not self._queue:
