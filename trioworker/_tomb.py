@@ -208,7 +208,7 @@ class Tomb:
         Raises:
             TypeError: `reason` is no exception.
         """
-        given: object = reason
+        given: object = reason  # for the type checkers, to which it can be nothing else
         if not isinstance(given, BaseException):
             msg = f'"{self.name}": supersede() takes an exception, not {reason!r}'
             raise TypeError(msg)

@@ -268,7 +268,7 @@ class Engine:
         Raises:
             ValueError: `capacity` is no int of at least 1.
         """
-        given: object = capacity
+        given: object = capacity  # for the type checkers, to which it can be nothing else
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             msg = f"events(capacity=...) must be an int of at least 1, not {capacity!r}"
             raise ValueError(msg)
